@@ -1,0 +1,3 @@
+//! The runnel program: options, then the server.
+#![forbid(unsafe_code)]
+fn main() {}

@@ -1,0 +1,6 @@
+//! RTMP: handshake, chunk stream, messages, and the two ends of a session.
+pub mod chunk;
+pub mod client;
+pub mod handshake;
+pub mod message;
+pub mod server;
