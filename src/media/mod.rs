@@ -1,1 +1,16 @@
-//! media
+//! What a stream is in memory: immutable frames, the bounded feed that holds them once, the cursor that each
+//! viewer keeps into it, the time line, and the framing that is made at the moment of writing.
+//!
+//! ```text
+//!   publisher ── Stream::ingest ──► Timeline ──► Feed (frames, GOP, codec sets)
+//!                                                 ▲ ▲ ▲
+//!                                        Cursor ──┘ │ └── Cursor      (a sequence number and an offset each)
+//!                                           └── mux::Gather ──► one writev
+//! ```
+#![forbid(unsafe_code)]
+pub mod cursor;
+pub mod feed;
+pub mod frame;
+pub mod mux;
+pub mod stream;
+pub mod timeline;

@@ -1,1 +1,14 @@
-//! net
+//! The only part of runnel that knows sockets, clocks, signals, random numbers and `unsafe`.
+//!
+//! `sys` holds every `unsafe` block; the other files forbid it. What is here knows nothing of streams: it gives
+//! the loop of [`crate::app`] a poll with generation-checked ids, sockets that remember their readiness,
+//! listeners, timers and signals.
+pub mod listener;
+pub mod log;
+pub mod poll;
+pub mod signals;
+pub mod slots;
+pub mod socket;
+#[allow(unsafe_code)]
+pub mod sys;
+pub mod timers;

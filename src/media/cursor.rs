@@ -1,0 +1,300 @@
+//! The cursor: all that a viewer is. A number in the feed, an offset inside the message on its way, a time base.
+//!
+//! ```text
+//!            no start found yet        headers are due              frames in order
+//!   new ──►  Waiting ────────────────► Headers ───────────────────► Frames ──┐
+//!                                         ▲                                  │ fell behind the feed's tail:
+//!                                         └──────────────────────────────────┘ finish the message, jump to a key
+//! ```
+//!
+//! Invariants: a message is never cut; after a jump the viewer has every header that changed before any frame
+//! that needs it; frames that were jumped over are counted.
+
+use super::feed::Feed;
+use super::frame::{CodecSet, Frame, Kind, Role};
+use super::mux::{Format, Gather, Unit};
+use std::rc::Rc;
+
+/// How long, in the stream's time, a viewer waits for a keyframe before it takes what comes (streams with intra
+/// refresh never send one).
+pub const MAX_KEY_WAIT_MS: u64 = 10_000;
+
+/// What a viewer has missed by being slow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// How often the viewer was moved forward.
+    pub times: u32,
+    /// Frames left out.
+    pub frames: u64,
+    /// Stream time left out, in milliseconds.
+    pub ms: u64,
+}
+
+/// Which frames a viewer wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Filter {
+    /// Audio frames and headers.
+    pub audio: bool,
+    /// Video frames and headers.
+    pub video: bool,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Filter { audio: true, video: true }
+    }
+}
+
+impl Filter {
+    fn wants(self, kind: Kind) -> bool {
+        match kind {
+            Kind::Audio => self.audio,
+            Kind::Video => self.video,
+            Kind::Script => true,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum At {
+    /// Looking for a place to start, from frame `next` on.
+    Waiting,
+    /// Sending header `index` of `set`; the frame `next` follows.
+    Headers { set: Rc<CodecSet>, index: usize },
+    /// Sending frames from `next` on.
+    Frames,
+}
+
+/// A viewer's place in a feed.
+#[derive(Debug, Clone)]
+pub struct Cursor {
+    at: At,
+    next: u64,
+    /// Bytes of the current message's wire form that are sent.
+    offset: usize,
+    /// The frame that is partly sent, kept because the feed may move on.
+    part: Option<Frame>,
+    /// Asked to go on at the newest keyframe; done between two messages.
+    resync: bool,
+    base: Option<u64>,
+    version: u64,
+    filter: Filter,
+    last_sent_dts: u64,
+    skipped: Skipped,
+}
+
+impl Cursor {
+    /// A viewer who joins now: at the cached GOP's keyframe if there is one, else at the next keyframe.
+    pub fn join(feed: &Feed, gop_cache: bool, filter: Filter) -> Cursor {
+        let newest = feed.last_key().filter(|_| gop_cache && filter.video);
+        Cursor {
+            at: At::Waiting,
+            next: newest.unwrap_or_else(|| feed.end()),
+            offset: 0,
+            part: None,
+            resync: false,
+            base: None,
+            version: 0,
+            filter,
+            last_sent_dts: 0,
+            skipped: Skipped::default(),
+        }
+    }
+
+    /// Number of the frame that this viewer needs next: the feed keeps it if it can.
+    pub fn position(&self) -> u64 {
+        self.next
+    }
+
+    /// What was left out because this viewer was slow.
+    pub fn skipped(&self) -> Skipped {
+        self.skipped
+    }
+
+    /// Whether a message is partly sent, so that nothing else may be written before its rest.
+    pub fn mid_message(&self) -> bool {
+        self.offset > 0
+    }
+
+    /// Whether anything of the stream was sent.
+    pub fn started(&self) -> bool {
+        self.base.is_some()
+    }
+
+    /// How far behind the newest frame this viewer is, in milliseconds.
+    pub fn lag_ms(&self, feed: &Feed) -> u64 {
+        feed.newest().map_or(0, |newest| newest.dts.saturating_sub(self.last_sent_dts))
+    }
+
+    /// Stream time sent since the start, in milliseconds.
+    pub fn played_ms(&self) -> u64 {
+        self.last_sent_dts.saturating_sub(self.base.unwrap_or(self.last_sent_dts))
+    }
+
+    /// Leaves out what came meanwhile: the viewer goes on at the newest keyframe (pause and resume).
+    pub fn catch_up(&mut self) {
+        self.resync = true;
+    }
+
+    /// Finds the place to go on from: the start for a joiner, a keyframe for one who fell behind. `video` says
+    /// whether the stream has pictures. Does nothing inside a message.
+    pub fn settle(&mut self, feed: &Feed, video: bool) {
+        if self.offset > 0 {
+            return;
+        }
+        if std::mem::take(&mut self.resync) {
+            let to = feed.last_key().unwrap_or_else(|| feed.end()).max(self.next);
+            self.leap(feed, to, false);
+        }
+        if self.next < feed.base() {
+            let to = feed.last_key().unwrap_or_else(|| if video { feed.end() } else { feed.base() });
+            self.leap(feed, to, true);
+        }
+        if matches!(self.at, At::Waiting) {
+            self.find_start(feed, video);
+        }
+    }
+
+    fn leap(&mut self, feed: &Feed, to: u64, slow: bool) {
+        if slow && self.base.is_some() {
+            self.skipped.times = self.skipped.times.saturating_add(1);
+            self.skipped.frames = self.skipped.frames.saturating_add(to.saturating_sub(self.next));
+            let dts = feed.get(to).or(feed.newest()).map_or(self.last_sent_dts, |frame| frame.dts);
+            self.skipped.ms = self.skipped.ms.saturating_add(dts.saturating_sub(self.last_sent_dts));
+        }
+        self.next = to;
+        self.at = At::Waiting;
+    }
+
+    fn find_start(&mut self, feed: &Feed, video: bool) {
+        let need_key = video && self.filter.video;
+        let start = feed.from(self.next).position(|frame| match frame.role {
+            Role::Header => false,
+            Role::Key => self.filter.video,
+            Role::Delta => !need_key && self.filter.wants(frame.kind),
+        });
+        let start = match start {
+            Some(ahead) => self.next.saturating_add(ahead as u64),
+            None if self.waited_enough(feed) => feed.end().saturating_sub(1),
+            None => return,
+        };
+        let Some(frame) = feed.get(start) else { return };
+        self.next = start;
+        self.base.get_or_insert(frame.dts);
+        self.last_sent_dts = frame.dts;
+        self.at = if frame.codec.version == self.version {
+            At::Frames
+        } else {
+            self.version = frame.codec.version;
+            At::Headers { set: frame.codec.clone(), index: 0 }
+        };
+    }
+
+    fn waited_enough(&self, feed: &Feed) -> bool {
+        match (feed.get(self.next), feed.newest()) {
+            (Some(first), Some(newest)) => newest.dts.saturating_sub(first.dts) >= MAX_KEY_WAIT_MS,
+            _ => false,
+        }
+    }
+
+    fn timestamp(&self, dts: u64) -> u64 {
+        dts.saturating_sub(self.base.unwrap_or(dts))
+    }
+
+    fn unit<'a>(&self, frame: &'a Frame) -> Unit<'a> {
+        Unit { kind: frame.kind, timestamp: self.timestamp(frame.dts), payload: &frame.payload }
+    }
+
+    /// The messages that are due, oldest first: the one in flight, headers, frames.
+    fn due<'a>(&'a self, feed: &'a Feed) -> impl Iterator<Item = (Step, Unit<'a>)> {
+        let part = self.part.as_ref().map(|frame| (Step::Frame, self.unit(frame)));
+        let next = self.next.saturating_add(u64::from(part.is_some()));
+        let (headers, frames) = match &self.at {
+            At::Waiting => (&[][..], u64::MAX),
+            At::Headers { set, index } => (set.headers().get(*index..).unwrap_or_default(), next),
+            At::Frames => (&[][..], next),
+        };
+        let at = self.timestamp(self.last_sent_dts);
+        let headers = headers.iter().map(move |(key, payload)| {
+            let step = if self.filter.wants(key.kind()) { Step::Header } else { Step::Skip(true) };
+            (step, Unit { kind: key.kind(), timestamp: at, payload })
+        });
+        let frames = feed.from(frames).map(|frame| {
+            let step = if self.filter.wants(frame.kind) { Step::Frame } else { Step::Skip(false) };
+            (step, self.unit(frame))
+        });
+        part.into_iter().chain(headers).chain(frames)
+    }
+
+    /// Whether anything is due (call [`Cursor::settle`] first).
+    pub fn is_due(&self, feed: &Feed) -> bool {
+        self.due(feed).any(|(step, _)| !matches!(step, Step::Skip(_)))
+    }
+
+    /// Puts what is due into one write (call [`Cursor::settle`] first).
+    pub fn gather<'a>(&'a self, feed: &'a Feed, format: Format, into: &mut Gather<'a>) {
+        let mut skip = self.offset;
+        for (step, unit) in self.due(feed) {
+            if matches!(step, Step::Skip(_)) {
+                continue;
+            }
+            if !into.add(format, &unit, skip) {
+                return;
+            }
+            skip = 0;
+        }
+    }
+
+    /// Moves on by `sent` bytes of what [`Cursor::gather`] gave.
+    pub fn advance(&mut self, feed: &Feed, format: Format, sent: usize) {
+        let mut sent = sent.saturating_add(self.offset);
+        self.offset = 0;
+        loop {
+            let Some((step, unit)) = self.due(feed).next() else { return };
+            let len = match step {
+                Step::Skip(_) => 0,
+                Step::Header | Step::Frame => format.wire_len(&unit),
+            };
+            if sent < len {
+                self.stop_inside(feed, sent, matches!(step, Step::Frame));
+                return;
+            }
+            sent -= len;
+            self.step_over(feed, step);
+        }
+    }
+
+    fn stop_inside(&mut self, feed: &Feed, sent: usize, frame: bool) {
+        self.offset = sent;
+        if sent > 0 && frame && self.part.is_none() {
+            self.part = feed.get(self.next).cloned();
+        }
+    }
+
+    fn step_over(&mut self, feed: &Feed, step: Step) {
+        if matches!(step, Step::Header | Step::Skip(true)) {
+            if let At::Headers { set, index } = &mut self.at {
+                *index += 1;
+                if *index >= set.headers().len() {
+                    self.at = At::Frames;
+                }
+            }
+            return;
+        }
+        let finished = self.part.take();
+        if let Some(frame) = finished.as_ref().or_else(|| feed.get(self.next)) {
+            self.last_sent_dts = frame.dts;
+            self.version = frame.codec.version;
+        }
+        self.next = self.next.saturating_add(1);
+    }
+}
+
+/// What a due message is to the cursor.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Header,
+    Frame,
+    /// Not wanted by this viewer: a header (true) or a frame (false).
+    Skip(bool),
+}

@@ -1,0 +1,389 @@
+//! Framing at the moment of writing: how one message looks on the wire of each kind of viewer.
+//!
+//! Nothing framed is stored. The head of a message is a pure function of the frame, the viewer's time base and
+//! the format, so after a partial write it is made again and the bytes already sent are left out. Payloads are
+//! never copied: the slices point into the feed.
+//!
+//! ```text
+//! FLV         head 11 │ payload │ size 4                                    FLV 10.1, annex E
+//! FLV chunked hex CRLF │ head 11 │ payload │ size 4 │ CRLF                   RFC 9112, 7.1
+//! RTMP        head 12/16 │ payload[..n] │ head 1/5 │ payload[n..2n] │ …       RTMP 1.0, 5.3.1
+//! ```
+
+use super::frame::Kind;
+use std::io::IoSlice;
+
+/// How a viewer's connection frames messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// FLV tags as they are (HTTP/1.0, `Connection: close`, files).
+    Flv,
+    /// FLV tags, each an HTTP chunk.
+    FlvChunked,
+    /// RTMP messages in chunks of at most `chunk_size` bytes on message stream `msid`.
+    Rtmp {
+        /// Payload bytes in one chunk (1 to 16,777,215).
+        chunk_size: u32,
+        /// Message stream that the peer plays on.
+        msid: u32,
+    },
+}
+
+/// One message as a viewer gets it: the timestamp is already the viewer's own.
+#[derive(Debug, Clone, Copy)]
+pub struct Unit<'a> {
+    /// Audio, video or script.
+    pub kind: Kind,
+    /// Milliseconds since the viewer's start.
+    pub timestamp: u64,
+    /// The message body.
+    pub payload: &'a [u8],
+}
+
+/// From this timestamp on, RTMP heads carry the extended timestamp.
+const EXTENDED: u32 = 0xff_ffff;
+const FLV_HEAD: usize = 11;
+const FLV_TAIL: usize = 4;
+
+/// A few bytes made on the spot.
+#[derive(Debug, Clone, Copy)]
+struct Small {
+    bytes: [u8; 24],
+    len: usize,
+}
+
+impl Small {
+    fn new() -> Small {
+        Small { bytes: [0; 24], len: 0 }
+    }
+
+    fn put(mut self, bytes: &[u8]) -> Small {
+        if let Some(room) = self.bytes.get_mut(self.len..self.len + bytes.len()) {
+            room.copy_from_slice(bytes);
+            self.len += bytes.len();
+        }
+        self
+    }
+
+    fn put_u24(self, value: u32) -> Small {
+        let [_, a, b, c] = value.to_be_bytes();
+        self.put(&[a, b, c])
+    }
+
+    fn hex_line(mut self, value: usize) -> Small {
+        for place in (0..hex_digits(value)).rev() {
+            let digit = (value >> (4 * place)) & 0xf;
+            let ascii = if digit < 10 { b'0' + digit as u8 } else { b'a' + (digit as u8 - 10) };
+            self = self.put(&[ascii]);
+        }
+        self.put(b"\r\n")
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+fn hex_digits(value: usize) -> usize {
+    (usize::BITS - value.leading_zeros()).div_ceil(4).max(1) as usize
+}
+
+impl Format {
+    /// Timestamp as this format can say it. FLV readers take the 32 bits as signed, so the viewer's time line
+    /// starts again after 2^31 ms (24.8 days); RTMP wraps at 2^32.
+    fn clip(self, timestamp: u64) -> u32 {
+        match self {
+            Format::Flv | Format::FlvChunked => (timestamp & 0x7fff_ffff) as u32,
+            Format::Rtmp { .. } => (timestamp & 0xffff_ffff) as u32,
+        }
+    }
+
+    /// Bytes that the message takes on the wire.
+    pub fn wire_len(self, unit: &Unit) -> usize {
+        let len = unit.payload.len();
+        match self {
+            Format::Flv => FLV_HEAD + len + FLV_TAIL,
+            Format::FlvChunked => {
+                let tag = FLV_HEAD + len + FLV_TAIL;
+                hex_digits(tag) + 2 + tag + 2
+            }
+            Format::Rtmp { chunk_size, .. } => {
+                let ext = self.extended(unit);
+                let more = len.saturating_sub(1) / (chunk_size.max(1) as usize);
+                12 + ext + len + more * (1 + ext)
+            }
+        }
+    }
+
+    fn extended(self, unit: &Unit) -> usize {
+        if self.clip(unit.timestamp) >= EXTENDED { 4 } else { 0 }
+    }
+
+    fn head(self, unit: &Unit) -> Small {
+        let timestamp = self.clip(unit.timestamp);
+        let len = unit.payload.len() as u32;
+        let tag = |small: Small| {
+            let [high, ..] = timestamp.to_be_bytes();
+            small.put(&[unit.kind.number()]).put_u24(len).put_u24(timestamp).put(&[high, 0, 0, 0])
+        };
+        match self {
+            Format::Flv => tag(Small::new()),
+            Format::FlvChunked => tag(Small::new().hex_line(FLV_HEAD + unit.payload.len() + FLV_TAIL)),
+            Format::Rtmp { msid, .. } => {
+                let head = Small::new().put(&[chunk_stream(unit.kind)]).put_u24(timestamp.min(EXTENDED));
+                let head = head.put_u24(len).put(&[unit.kind.number()]).put(&msid.to_le_bytes());
+                if timestamp >= EXTENDED { head.put(&timestamp.to_be_bytes()) } else { head }
+            }
+        }
+    }
+
+    fn tail(self, unit: &Unit) -> Small {
+        let size = ((FLV_HEAD + unit.payload.len()) as u32).to_be_bytes();
+        match self {
+            Format::Flv => Small::new().put(&size),
+            Format::FlvChunked => Small::new().put(&size).put(b"\r\n"),
+            Format::Rtmp { .. } => Small::new(),
+        }
+    }
+
+    fn continuation(self, unit: &Unit) -> Small {
+        let head = Small::new().put(&[0xc0 | chunk_stream(unit.kind)]);
+        match self.clip(unit.timestamp) {
+            timestamp if timestamp >= EXTENDED => head.put(&timestamp.to_be_bytes()),
+            _ => head,
+        }
+    }
+}
+
+/// Chunk stream ids as SRS uses them: 5 data of a stream, 6 video, 7 audio.
+fn chunk_stream(kind: Kind) -> u8 {
+    match kind {
+        Kind::Script => 5,
+        Kind::Video => 6,
+        Kind::Audio => 7,
+    }
+}
+
+/// Slices in one gathered write. Two a message; the kernel takes 1,024.
+pub const MAX_SLICES: usize = 128;
+/// Bytes for heads and tails in one gathered write.
+pub const SCRATCH: usize = MAX_SLICES * 16;
+
+/// Collects what one write carries: heads in `scratch`, payloads where they are.
+#[derive(Debug)]
+pub struct Gather<'a> {
+    scratch: &'a mut [u8],
+    run: usize,
+    slices: [IoSlice<'a>; MAX_SLICES],
+    count: usize,
+    total: usize,
+    budget: usize,
+    full: bool,
+}
+
+impl<'a> Gather<'a> {
+    /// Room for at most `budget` bytes (the last message may be cut there; its rest follows in the next write).
+    pub fn new(scratch: &'a mut [u8], budget: usize) -> Gather<'a> {
+        Gather { scratch, run: 0, slices: [IoSlice::new(&[]); MAX_SLICES], count: 0, total: 0, budget, full: false }
+    }
+
+    /// Adds a message without its first `skip` bytes. False when not all of it had room: stop then.
+    pub fn add(&mut self, format: Format, unit: &Unit<'a>, skip: usize) -> bool {
+        let mut skip = skip;
+        self.small(&format.head(unit), &mut skip);
+        let mut rest = unit.payload;
+        if let Format::Rtmp { chunk_size, .. } = format {
+            let size = (chunk_size as usize).max(1);
+            let continuation = format.continuation(unit);
+            // Whole chunks that were sent before are stepped over by arithmetic, not one by one.
+            let done = skip / (size + continuation.len) * usize::from(rest.len() > size);
+            let done = done.min(rest.len().saturating_sub(1) / size);
+            skip -= done * (size + continuation.len);
+            rest = rest.get(done * size..).unwrap_or_default();
+            while !self.full && rest.len() > size {
+                let (chunk, more) = rest.split_at_checked(size).unwrap_or((rest, &[]));
+                self.payload(chunk, &mut skip);
+                self.small(&continuation, &mut skip);
+                rest = more;
+            }
+        }
+        self.payload(rest, &mut skip);
+        self.small(&format.tail(unit), &mut skip);
+        !self.full
+    }
+
+    /// The slices for one vectored write, and how many bytes they hold.
+    pub fn finish(&mut self) -> (&[IoSlice<'a>], usize) {
+        self.close_run();
+        (self.slices.get(..self.count).unwrap_or_default(), self.total)
+    }
+
+    fn small(&mut self, small: &Small, skip: &mut usize) {
+        let bytes = small.as_slice();
+        let already = (*skip).min(bytes.len());
+        *skip -= already;
+        let bytes = bytes.get(already..).unwrap_or_default();
+        if self.full || bytes.is_empty() {
+            return;
+        }
+        match self.scratch.get_mut(self.run..self.run + bytes.len()) {
+            Some(room) if self.count < MAX_SLICES && self.total + bytes.len() <= self.budget => {
+                room.copy_from_slice(bytes);
+                self.run += bytes.len();
+                self.total += bytes.len();
+            }
+            _ => self.full = true,
+        }
+    }
+
+    fn payload(&mut self, payload: &'a [u8], skip: &mut usize) {
+        let already = (*skip).min(payload.len());
+        *skip -= already;
+        let payload = payload.get(already..).unwrap_or_default();
+        if self.full || payload.is_empty() {
+            return;
+        }
+        self.close_run();
+        let fits = payload.len().min(self.budget.saturating_sub(self.total));
+        // One place stays free for the heads that follow the last payload.
+        if fits == 0 || self.count + 1 >= MAX_SLICES {
+            self.full = true;
+            return;
+        }
+        self.push(payload.get(..fits).unwrap_or_default());
+        self.total += fits;
+        self.full = fits < payload.len();
+    }
+
+    fn close_run(&mut self) {
+        if self.run > 0 {
+            let (run, rest) = std::mem::take(&mut self.scratch).split_at_mut(self.run);
+            self.scratch = rest;
+            self.run = 0;
+            self.push(run);
+        }
+    }
+
+    fn push(&mut self, bytes: &'a [u8]) {
+        if let Some(slot) = self.slices.get_mut(self.count) {
+            *slot = IoSlice::new(bytes);
+            self.count += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FORMATS: [Format; 6] = [
+        Format::Flv,
+        Format::FlvChunked,
+        Format::Rtmp { chunk_size: 60_000, msid: 1 },
+        Format::Rtmp { chunk_size: 128, msid: 1 },
+        Format::Rtmp { chunk_size: 100, msid: 1 },
+        Format::Rtmp { chunk_size: 1, msid: 7 },
+    ];
+
+    /// Bytes of one gather over `units` with the first `skip` bytes of the first unit left out.
+    fn gather(format: Format, units: &[Unit], skip: usize, budget: usize) -> Vec<u8> {
+        let mut scratch = [0; SCRATCH];
+        let mut gather = Gather::new(&mut scratch, budget);
+        for (n, unit) in units.iter().enumerate() {
+            if !gather.add(format, unit, if n == 0 { skip } else { 0 }) {
+                break;
+            }
+        }
+        let (slices, total) = gather.finish();
+        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+        assert_eq!(bytes.len(), total);
+        bytes
+    }
+
+    /// The whole message, through as many gathers as it takes.
+    fn whole(format: Format, unit: &Unit) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while bytes.len() < format.wire_len(unit) {
+            let more = gather(format, &[*unit], bytes.len(), usize::MAX);
+            assert!(!more.is_empty());
+            bytes.extend(more);
+        }
+        bytes
+    }
+
+    #[test]
+    fn flv_tag_bytes() {
+        let unit = Unit { kind: Kind::Audio, timestamp: 0x0102_0304, payload: b"\xaf\x01x" };
+        let plain = b"\x08\x00\x00\x03\x02\x03\x04\x01\x00\x00\x00\xaf\x01x\x00\x00\x00\x0e";
+        assert_eq!(whole(Format::Flv, &unit), plain);
+        assert_eq!(whole(Format::FlvChunked, &unit), [b"12\r\n".as_slice(), plain, b"\r\n"].concat());
+    }
+
+    #[test]
+    fn rtmp_message_bytes_with_and_without_extended_timestamp() {
+        let format = Format::Rtmp { chunk_size: 2, msid: 1 };
+        let unit = Unit { kind: Kind::Video, timestamp: 0x10, payload: b"abc" };
+        assert_eq!(whole(format, &unit), b"\x06\x00\x00\x10\x00\x00\x03\x09\x01\x00\x00\x00ab\xc6c");
+        let unit = Unit { timestamp: 0x0100_0000, ..unit };
+        let late = b"\x06\xff\xff\xff\x00\x00\x03\x09\x01\x00\x00\x00\x01\x00\x00\x00ab\xc6\x01\x00\x00\x00c";
+        assert_eq!(whole(format, &unit), late);
+        let exact = Unit { timestamp: 0x00ff_ffff, payload: b"a", ..unit };
+        assert!(whole(format, &exact).ends_with(b"\x00\xff\xff\xffa"));
+    }
+
+    #[test]
+    fn times_past_31_bits_start_again_in_flv_and_go_on_in_rtmp() {
+        let unit = Unit { kind: Kind::Audio, timestamp: 0x8000_0001, payload: b"" };
+        assert_eq!(whole(Format::Flv, &unit)[4..8], [0, 0, 1, 0]);
+        let rtmp = whole(Format::Rtmp { chunk_size: 128, msid: 1 }, &unit);
+        assert_eq!(rtmp[12..16], [0x80, 0, 0, 1]);
+    }
+
+    #[test]
+    fn wire_len_and_every_resume_point_agree_with_the_bytes() {
+        for format in FORMATS {
+            for (len, timestamp) in [(0, 0), (1, 5), (99, 0xffffff), (100, 7), (101, 1 << 24), (300, 9), (257, 0)] {
+                let payload: Vec<u8> = (0..len).map(|n| n as u8).collect();
+                let unit = Unit { kind: Kind::Video, timestamp, payload: &payload };
+                let all = whole(format, &unit);
+                assert_eq!(all.len(), format.wire_len(&unit), "{format:?} {len}");
+                for skip in 0..=all.len() {
+                    let rest = gather(format, &[unit], skip, usize::MAX);
+                    assert!(all[skip..].starts_with(&rest), "{format:?} {len} {skip}");
+                    assert!(skip == all.len() || !rest.is_empty());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_budget_cuts_a_message_and_the_next_write_goes_on() {
+        for format in FORMATS {
+            let payload = [7u8; 500];
+            let unit = Unit { kind: Kind::Video, timestamp: 1, payload: &payload };
+            let all = whole(format, &unit);
+            for budget in [1, 2, 13, 100, 257] {
+                let mut bytes = Vec::new();
+                while bytes.len() < all.len() {
+                    let more = gather(format, &[unit], bytes.len(), budget.max(24));
+                    assert!(!more.is_empty() && more.len() <= budget.max(24));
+                    bytes.extend(more);
+                }
+                assert_eq!(bytes, all);
+            }
+        }
+    }
+
+    #[test]
+    fn many_messages_share_one_write() {
+        let payload = [1u8; 50];
+        let units: Vec<Unit> =
+            (0..40).map(|n| Unit { kind: Kind::Audio, timestamp: n, payload: &payload }).collect();
+        for format in FORMATS {
+            let expect: Vec<u8> = units.iter().flat_map(|unit| whole(format, unit)).collect();
+            let got = gather(format, &units, 0, usize::MAX);
+            assert!(expect.starts_with(&got));
+            assert!(matches!(format, Format::Rtmp { chunk_size: 1, .. }) || got == expect, "{format:?}");
+        }
+    }
+}

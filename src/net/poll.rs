@@ -1,0 +1,125 @@
+//! The poll and the clock of the loop.
+#![forbid(unsafe_code)]
+
+use super::slots::{Id, MAX_SLOTS};
+use mio::event::Source;
+use mio::{Interest, Token};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// Events taken from the kernel in one turn.
+const EVENTS: usize = 1024;
+
+/// Who an event is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// The listener with this number.
+    Listener(usize),
+    /// The signal pipe.
+    Signals,
+    /// A connection.
+    Connection(Id),
+}
+
+/// Listeners at most: their tokens lie above the highest slot, in every generation's number.
+pub const MAX_LISTENERS: usize = 14;
+const SPECIAL: usize = MAX_SLOTS + 1;
+
+impl Who {
+    fn token(self) -> Token {
+        Token(match self {
+            Who::Listener(n) => SPECIAL + 1 + n,
+            Who::Signals => SPECIAL,
+            Who::Connection(id) => id.token(),
+        })
+    }
+
+    fn from_token(Token(token): Token) -> Who {
+        match token.checked_sub(SPECIAL) {
+            Some(0) => Who::Signals,
+            Some(n) if n <= MAX_LISTENERS => Who::Listener(n - 1),
+            _ => Who::Connection(Id::from_token(token)),
+        }
+    }
+}
+
+/// An edge of readiness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ready {
+    /// For whom.
+    pub who: Who,
+    /// Something to read, or the peer has closed.
+    pub readable: bool,
+    /// Room to write, or the connection broke.
+    pub writable: bool,
+}
+
+/// The poll with its clock.
+#[derive(Debug)]
+pub struct Poll {
+    poll: mio::Poll,
+    events: mio::Events,
+    started: Instant,
+}
+
+impl Poll {
+    /// # Errors
+    /// When the system has no poll left to give.
+    pub fn new() -> io::Result<Poll> {
+        Ok(Poll { poll: mio::Poll::new()?, events: mio::Events::with_capacity(EVENTS), started: Instant::now() })
+    }
+
+    /// Milliseconds since the poll was made, on a clock that never steps.
+    pub fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Watches a source for reading and writing.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn register(&self, source: &mut impl Source, who: Who) -> io::Result<()> {
+        let interest = match who {
+            Who::Connection(_) => Interest::READABLE | Interest::WRITABLE,
+            _ => Interest::READABLE,
+        };
+        self.poll.registry().register(source, who.token(), interest)
+    }
+
+    /// Stops watching (a source that is about to be closed needs no check).
+    pub fn deregister(&self, source: &mut impl Source) {
+        let _ = self.poll.registry().deregister(source);
+    }
+
+    /// Waits until something happens, at most `timeout_ms` (`None`: for ever), and adds what did to `into`.
+    ///
+    /// # Errors
+    /// What the system says; an interruption by a signal is not an error.
+    pub fn wait(&mut self, timeout_ms: Option<u64>, into: &mut Vec<Ready>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout_ms.map(Duration::from_millis)) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            other => other?,
+        }
+        into.extend(self.events.iter().map(|event| Ready {
+            who: Who::from_token(event.token()),
+            readable: event.is_readable() || event.is_read_closed() || event.is_error(),
+            writable: event.is_writable() || event.is_write_closed() || event.is_error(),
+        }));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_of_listeners_and_signals_never_meet_those_of_connections() {
+        for who in [Who::Signals, Who::Listener(0), Who::Listener(MAX_LISTENERS - 1)] {
+            assert_eq!(Who::from_token(who.token()), who);
+        }
+        let id = Id::from_token(5 | (7 << 20));
+        assert_eq!(Who::from_token(Who::Connection(id).token()), Who::Connection(id));
+        assert!(SPECIAL + MAX_LISTENERS < 1 << 20);
+    }
+}

@@ -1,0 +1,117 @@
+//! A connection's socket: non-blocking, registered once for both directions, with its readiness remembered
+//! (mio is edge-triggered on Linux: an edge that is not written down is lost).
+#![forbid(unsafe_code)]
+
+use mio::net::TcpStream;
+use std::io::{self, IoSlice, Read, Write};
+use std::net::SocketAddr;
+
+/// What a read or write came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Io {
+    /// This many bytes moved.
+    Moved(usize),
+    /// The kernel has nothing, or no room: wait for the next edge.
+    WouldBlock,
+    /// The peer has closed its side (reads only).
+    Closed,
+    /// The connection is broken.
+    Broken(io::ErrorKind),
+}
+
+/// How a connection's socket is set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// `TCP_NODELAY`.
+    pub nodelay: bool,
+    /// `SO_SNDBUF` in bytes; 0 leaves it to the kernel.
+    pub send_buffer: u32,
+}
+
+/// A TCP connection.
+#[derive(Debug)]
+pub struct Socket {
+    stream: TcpStream,
+    /// Bytes may be waiting.
+    pub readable: bool,
+    /// The kernel may have room.
+    pub writable: bool,
+    /// Bytes read since the start.
+    pub received: u64,
+    /// Bytes written since the start.
+    pub sent: u64,
+}
+
+impl Socket {
+    /// Takes an accepted or connecting stream.
+    pub fn new(stream: TcpStream) -> Socket {
+        Socket { stream, readable: false, writable: true, received: 0, sent: 0 }
+    }
+
+    /// Applies `options`, and keepalive so that a peer that vanished is noticed. A kernel that refuses one of
+    /// them is not worth a refused connection.
+    pub fn configure(&self, options: Options) {
+        let socket = socket2::SockRef::from(&self.stream);
+        let _ = socket.set_tcp_nodelay(options.nodelay);
+        if options.send_buffer > 0 {
+            let _ = socket.set_send_buffer_size(options.send_buffer as usize);
+        }
+        let keepalive = socket2::TcpKeepalive::new()
+            .with_time(std::time::Duration::from_secs(30))
+            .with_interval(std::time::Duration::from_secs(10))
+            .with_retries(3);
+        let _ = socket.set_tcp_keepalive(&keepalive);
+    }
+
+    /// The stream, for registration.
+    pub fn source(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    /// Local address of this connection.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.stream.local_addr()
+    }
+
+    /// Reads once.
+    pub fn read(&mut self, into: &mut [u8]) -> Io {
+        loop {
+            return match self.stream.read(into) {
+                Ok(0) => Io::Closed,
+                Ok(n) => {
+                    self.received = self.received.saturating_add(n as u64);
+                    Io::Moved(n)
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.readable = false;
+                    Io::WouldBlock
+                }
+                Err(e) => Io::Broken(e.kind()),
+            };
+        }
+    }
+
+    /// Writes once, all slices in one call.
+    pub fn write(&mut self, slices: &[IoSlice<'_>]) -> Io {
+        loop {
+            return match self.stream.write_vectored(slices) {
+                Ok(n) => {
+                    self.sent = self.sent.saturating_add(n as u64);
+                    Io::Moved(n)
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => {
+                    self.writable = false;
+                    Io::WouldBlock
+                }
+                Err(e) => Io::Broken(e.kind()),
+            };
+        }
+    }
+
+    /// Says that nothing more will be written, so that the peer reads all that was and then sees the end.
+    pub fn shut_write(&self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+    }
+}

@@ -1,0 +1,157 @@
+//! All of runnel's `unsafe`: the few calls that neither std nor a crate in use offers.
+//!
+//! Each function says why it is sound; none hands out a raw pointer or descriptor.
+
+use std::ffi::CStr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsRawFd;
+
+/// Raises the limit of open files as far as it goes and gives what is in force then.
+pub fn raise_open_files() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid rlimit for the whole of both calls.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) != 0 {
+            return 256;
+        }
+        let wanted = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &wanted) == 0 {
+            limit = wanted;
+        }
+    }
+    #[allow(clippy::useless_conversion)] // 32 bits wide on some targets
+    u64::try_from(limit.rlim_cur).unwrap_or(u64::MAX)
+}
+
+/// Fills `into` from the kernel's random source. Before that source is ready (early boot) it is filled from the
+/// clock, which is good enough for the filler of a handshake.
+pub fn random(into: &mut [u8]) {
+    // SAFETY: the pointer and length are those of a live, writable slice.
+    let got = unsafe { libc::getrandom(into.as_mut_ptr().cast(), into.len(), libc::GRND_NONBLOCK) };
+    if usize::try_from(got).is_ok_and(|got| got == into.len()) {
+        return;
+    }
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let mut state = since.as_nanos() as u64 | 1;
+    for byte in into {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        *byte = state as u8;
+    }
+}
+
+/// Points standard output and standard error at `file`.
+///
+/// # Errors
+/// What the system says.
+pub fn redirect_output(file: &std::fs::File) -> io::Result<()> {
+    for target in [libc::STDOUT_FILENO, libc::STDERR_FILENO] {
+        // SAFETY: both descriptors are open; dup2 replaces the target in one step.
+        if unsafe { libc::dup2(file.as_raw_fd(), target) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Local date and time of a Unix time, as (year, month, day, hour, minute, second).
+pub fn local_time(unix_seconds: u64) -> (i32, u32, u32, u32, u32, u32) {
+    // SAFETY: an all-zero `tm` is valid (its pointer may be null), and both pointers live through the call.
+    let tm = unsafe {
+        let mut tm: libc::tm = std::mem::zeroed();
+        #[allow(clippy::unnecessary_cast)] // 32 bits wide on some targets
+        let time = unix_seconds as libc::time_t;
+        libc::localtime_r(&time, &mut tm);
+        tm
+    };
+    let part = |value: i32| u32::try_from(value).unwrap_or(0);
+    (tm.tm_year + 1900, part(tm.tm_mon + 1), part(tm.tm_mday), part(tm.tm_hour), part(tm.tm_min), part(tm.tm_sec))
+}
+
+/// Addresses of this machine's interfaces that are up, loopback and link-local ones left out.
+pub fn lan_addresses() -> Vec<IpAddr> {
+    let mut found = Vec::new();
+    let mut list: *mut libc::ifaddrs = std::ptr::null_mut();
+    // SAFETY: on success the list is valid until freeifaddrs; each node and address is only read, and an address
+    // is read as the type that its family names.
+    unsafe {
+        if libc::getifaddrs(&mut list) != 0 {
+            return found;
+        }
+        let mut node = list;
+        while !node.is_null() {
+            let up = (*node).ifa_flags & libc::IFF_UP as libc::c_uint != 0;
+            if up && !(*node).ifa_addr.is_null() {
+                found.extend(address((*node).ifa_addr));
+            }
+            node = (*node).ifa_next;
+        }
+        libc::freeifaddrs(list);
+    }
+    found.retain(|ip| match ip {
+        IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
+        IpAddr::V6(ip) => !ip.is_loopback() && (ip.segments()[0] & 0xffc0) != 0xfe80,
+    });
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// # Safety
+/// `addr` points to a socket address whose type is the one that its family names.
+unsafe fn address(addr: *const libc::sockaddr) -> Option<IpAddr> {
+    // SAFETY: see above.
+    unsafe {
+        match i32::from((*addr).sa_family) {
+            libc::AF_INET => {
+                let ip = (*addr.cast::<libc::sockaddr_in>()).sin_addr.s_addr;
+                Some(IpAddr::V4(Ipv4Addr::from(u32::from_be(ip))))
+            }
+            libc::AF_INET6 => {
+                let ip = (*addr.cast::<libc::sockaddr_in6>()).sin6_addr.s6_addr;
+                Some(IpAddr::V6(Ipv6Addr::from(ip)))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// This machine's name.
+pub fn host_name() -> Option<String> {
+    let mut name = [0u8; 256];
+    // SAFETY: the buffer is live and its length is given; the last byte stays zero.
+    let ok = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) } == 0;
+    ok.then(|| CStr::from_bytes_until_nul(&name).ok()?.to_str().ok().map(str::to_owned)).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_limit_is_at_least_the_usual_one() {
+        assert!(raise_open_files() >= 256);
+    }
+
+    #[test]
+    fn random_bytes_differ() {
+        let (mut a, mut b) = ([0; 32], [0; 32]);
+        random(&mut a);
+        random(&mut b);
+        assert_ne!(a, b);
+    }
+
+    #[test]
+    fn local_time_is_plausible() {
+        let (year, month, day, ..) = local_time(1_700_000_000);
+        assert_eq!((year, month), (2023, 11));
+        assert!((14..=15).contains(&day));
+    }
+
+    #[test]
+    fn lan_addresses_hold_no_loopback() {
+        assert!(lan_addresses().iter().all(|ip| !ip.is_loopback()));
+    }
+}
