@@ -1,7 +1,13 @@
 //! Pure codecs: bytes to values and back. Depends on nothing else of runnel.
+//!
+//! Every decoder here is total: whatever bytes come, it answers a value, "not yet" or an error, in bounded memory.
 #![forbid(unsafe_code)]
+pub mod aac;
 pub mod amf0;
+pub mod avc;
 pub mod avtag;
+pub mod bits;
 pub mod flv;
+pub mod hevc;
 pub mod names;
 pub mod read;
