@@ -1,4 +1,5 @@
 //! RTMP: handshake, chunk stream, messages, and the two ends of a session.
+pub mod acks;
 pub mod chunk;
 pub mod client;
 pub mod handshake;
