@@ -1,0 +1,297 @@
+//! The typed configuration: what the rest of the program reads.
+//!
+//! All times are milliseconds and all sizes bytes, whatever unit the directive takes. Values are already
+//! checked against the ranges in the table of directives.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+/// The name of the vhost that serves every host no other vhost names.
+pub const DEFAULT_VHOST: &str = "__defaultVhost__";
+
+/// A whole configuration. [`Config::default`] is what runs when no file is given.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `listen`: where RTMP is served; never empty. Default: port 1935.
+    pub listen: Vec<Listen>,
+    /// `max_connections`: connections at one time, of all protocols; at least 1. Default 1000.
+    pub max_connections: u32,
+    /// `chunk_size`: bytes in an RTMP chunk that we send, 1..=16777215. Default 60000.
+    pub chunk_size: u32,
+    /// `pid`: the file that receives the process id. Default: none is written.
+    pub pid: Option<String>,
+    /// `handshake_timeout`: ms a connection may take until it is connected (RTMP) or has sent its request
+    /// head (HTTP). Default 30000.
+    pub handshake_timeout_ms: u64,
+    /// `trusted_proxy`: peers whose word about the client's address is believed. Loopback is not implied.
+    /// Default: nobody.
+    pub trusted_proxies: Vec<IpNet>,
+    /// `log_*`.
+    pub log: Log,
+    /// `http_server { }`.
+    pub http_server: HttpServer,
+    /// `vhost NAME { }`, in the order of the file; names are unique without regard to case.
+    pub vhosts: Vec<Rc<Vhost>>,
+}
+
+/// A place to listen at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listen {
+    /// The address. `None`, from a bare port: every address, of IPv6 and of IPv4.
+    pub addr: Option<IpAddr>,
+    /// The port; 0 lets the system choose one.
+    pub port: u16,
+}
+
+/// A range of addresses, such as `10.0.0.0/8`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IpNet {
+    /// The address part; bits beyond the prefix are zero.
+    pub addr: IpAddr,
+    /// Bits of `addr` that must match: 0..=32 for IPv4, 0..=128 for IPv6.
+    pub prefix: u8,
+}
+
+/// Where the log goes and how much of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// `log_tank`. Default: the console.
+    pub tank: LogTank,
+    /// `log_level`. Default: info.
+    pub level: log::LevelFilter,
+    /// `log_file`: written when `tank` is `File`. Default `./runnel.log`.
+    pub file: String,
+}
+
+/// `log_tank`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogTank {
+    /// Standard error.
+    Console,
+    /// The file named by `log_file`.
+    File,
+}
+
+/// `http_server { }`: the HTTP port that streams are served at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpServer {
+    /// `enabled`. Default: off in a file, on without a file.
+    pub enabled: bool,
+    /// `listen`; never empty. Default: port 8080.
+    pub listen: Vec<Listen>,
+    /// `crossdomain`: answer with CORS headers, so that web pages of other hosts can play. Default on.
+    pub crossdomain: bool,
+}
+
+/// `vhost NAME { }`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vhost {
+    /// The host name it serves, as written in the file, or [`DEFAULT_VHOST`].
+    pub name: String,
+    /// `enabled`: off refuses everything that asks for this host. Default on.
+    pub enabled: bool,
+    /// `min_latency`: send each message at once instead of gathering for `mw_latency`. Default off.
+    pub min_latency: bool,
+    /// `tcp_nodelay`: set TCP_NODELAY on players' and publishers' sockets. Default off.
+    pub tcp_nodelay: bool,
+    /// `chunk_size`: as [`Config::chunk_size`], which is the default.
+    pub chunk_size: u32,
+    /// `in_ack_size`: acknowledge after this many bytes received, unless the peer announces a window.
+    /// 0, the default: only what the peer asks for.
+    pub in_ack_size: u32,
+    /// `out_ack_size`: the window in bytes that we announce to the peer; 0 announces none. Default 2500000.
+    pub out_ack_size: u32,
+    /// `play { }`.
+    pub play: Play,
+    /// `publish { }`.
+    pub publish: Publish,
+    /// `http_remux { }`.
+    pub http_remux: HttpRemux,
+}
+
+/// `play { }`: how viewers are served. What bounds the feed holds for HTTP viewers too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Play {
+    /// `gop_cache`: a viewer who joins starts at the last keyframe instead of the next. Default on.
+    pub gop_cache: bool,
+    /// `gop_cache_max_frames`: a feed keeps at most this many frames; 0 sets no such limit. Default 2500.
+    pub gop_cache_max_frames: u32,
+    /// `queue_length`: ms of media a feed keeps, so how far a viewer may fall behind. Default 30000.
+    pub queue_length_ms: u64,
+    /// `queue_bytes`: bytes of media a feed keeps. Default 32 MiB.
+    pub queue_bytes: u64,
+    /// `time_jitter`. Default full.
+    pub time_jitter: Jitter,
+    /// `mw_latency`: ms for which messages are gathered before one write. Default 350.
+    pub mw_latency_ms: u32,
+    /// `send_timeout`: ms without any progress after which a viewer is closed. Default 30000.
+    pub send_timeout_ms: u64,
+    /// `send_buffer`: bytes the kernel may hold for a viewer (SO_SNDBUF); 0 leaves it to the kernel.
+    /// Default 256 KiB.
+    pub send_buffer: u32,
+    /// `no_stream`: an RTMP play of a stream nobody publishes. Default wait.
+    pub no_stream: NoStream,
+    /// `wait`: ms that an RTMP player waits for the publisher. Default 10000.
+    pub no_stream_wait_ms: u64,
+}
+
+/// `publish { }`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publish {
+    /// `on_busy`: a second publisher of a name in use. Default takeover_same_ip.
+    pub on_busy: OnBusy,
+    /// `resume_wait`: ms for which viewers stay connected after the publisher is gone. Default 15000.
+    pub resume_wait_ms: u64,
+    /// `firstpkt_timeout`: ms that a publisher may take to send its first media. Default 20000.
+    pub firstpkt_timeout_ms: u64,
+    /// `normal_timeout`: ms of silence after which a publisher is closed. Default 5000.
+    pub normal_timeout_ms: u64,
+}
+
+/// `http_remux { }`: live streams over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpRemux {
+    /// `enabled`. Default: off in a file, on without a file.
+    pub enabled: bool,
+    /// `mount`: URL patterns of host and path, with `[vhost]`, `[app]` and `[stream]`; ending in `.flv`.
+    /// Default `[vhost]/[app]/[stream].flv`.
+    pub mounts: Vec<String>,
+    /// `chunked`: chunked transfer coding for HTTP/1.1 clients; off ends by close. Default on.
+    pub chunked: bool,
+    /// `no_stream`: a request for a stream nobody publishes. Default wait.
+    pub no_stream: NoStream,
+    /// `wait`: ms that such a request waits before 404. Default 10000.
+    pub wait_ms: u64,
+    /// `has_audio`: the audio flag in the FLV header. `None`, the default: not said.
+    pub has_audio: Option<bool>,
+    /// `has_video`: the video flag in the FLV header. `None`, the default: not said.
+    pub has_video: Option<bool>,
+    /// `guess_has_av`: set the flags of the FLV header from what the stream carries, where
+    /// `has_audio` and `has_video` do not say. Default on.
+    pub guess_has_av: bool,
+}
+
+/// `time_jitter`: what happens to timestamps on their way to RTMP viewers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Jitter {
+    /// Start at zero and replace jumps.
+    Full,
+    /// Start at zero, nothing else.
+    Zero,
+    /// As published.
+    Off,
+}
+
+/// `no_stream`: what a viewer gets when nobody publishes the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoStream {
+    /// Wait for a publisher, for a bounded time.
+    Wait,
+    /// An answer at once that there is no such stream.
+    NotFound,
+}
+
+/// `on_busy`: what a second publisher of a name in use gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnBusy {
+    /// It is refused.
+    Reject,
+    /// It replaces the first.
+    Takeover,
+    /// It replaces the first when both come from one address, and is refused otherwise.
+    TakeoverSameIp,
+}
+
+impl Default for Config {
+    /// What runs without a file: RTMP at 1935, HTTP at 8080, one vhost for all hosts with HTTP-FLV on, the
+    /// log on the console.
+    fn default() -> Self {
+        let any = |port| vec![Listen { addr: None, port }];
+        let mut vhost = Vhost::default();
+        vhost.http_remux.enabled = true;
+        Self {
+            listen: any(1935),
+            max_connections: 1000,
+            chunk_size: 60000,
+            pid: None,
+            handshake_timeout_ms: 30_000,
+            trusted_proxies: Vec::new(),
+            log: Log {
+                tank: LogTank::Console,
+                level: log::LevelFilter::Info,
+                file: String::from("./runnel.log"),
+            },
+            http_server: HttpServer { enabled: true, listen: any(8080), crossdomain: true },
+            vhosts: vec![Rc::new(vhost)],
+        }
+    }
+}
+
+impl Default for Vhost {
+    /// An empty `vhost __defaultVhost__ { }`.
+    fn default() -> Self {
+        Self {
+            name: String::from(DEFAULT_VHOST),
+            enabled: true,
+            min_latency: false,
+            tcp_nodelay: false,
+            chunk_size: 60000,
+            in_ack_size: 0,
+            out_ack_size: 2_500_000,
+            play: Play {
+                gop_cache: true,
+                gop_cache_max_frames: 2500,
+                queue_length_ms: 30_000,
+                queue_bytes: 32 << 20,
+                time_jitter: Jitter::Full,
+                mw_latency_ms: 350,
+                send_timeout_ms: 30_000,
+                send_buffer: 256 << 10,
+                no_stream: NoStream::Wait,
+                no_stream_wait_ms: 10_000,
+            },
+            publish: Publish {
+                on_busy: OnBusy::TakeoverSameIp,
+                resume_wait_ms: 15_000,
+                firstpkt_timeout_ms: 20_000,
+                normal_timeout_ms: 5000,
+            },
+            http_remux: HttpRemux {
+                enabled: false,
+                mounts: vec![String::from("[vhost]/[app]/[stream].flv")],
+                chunked: true,
+                no_stream: NoStream::Wait,
+                wait_ms: 10_000,
+                has_audio: None,
+                has_video: None,
+                guess_has_av: true,
+            },
+        }
+    }
+}
+
+impl Config {
+    /// The vhost that serves `host` (a name without a port): the one of that name without regard to case,
+    /// else [`DEFAULT_VHOST`]. `None` refuses: there is neither, or the one that answers is disabled.
+    pub fn vhost(&self, host: &str) -> Option<&Rc<Vhost>> {
+        let named = |name: &str| self.vhosts.iter().find(|v| v.name.eq_ignore_ascii_case(name));
+        named(host).or_else(|| named(DEFAULT_VHOST)).filter(|v| v.enabled)
+    }
+}
+
+impl IpNet {
+    /// Whether `ip` lies in the range. An IPv4 address that came mapped into IPv6 counts as IPv4.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        match (self.addr, ip.to_canonical()) {
+            (IpAddr::V4(net), IpAddr::V4(ip)) => {
+                let shift = 32_u32.saturating_sub(u32::from(self.prefix));
+                (net.to_bits() ^ ip.to_bits()).checked_shr(shift).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(net), IpAddr::V6(ip)) => {
+                let shift = 128_u32.saturating_sub(u32::from(self.prefix));
+                (net.to_bits() ^ ip.to_bits()).checked_shr(shift).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
