@@ -4,28 +4,9 @@
 use bytes::Bytes;
 use std::rc::Rc;
 
-/// What a message carries. The payload's first byte has the same meaning in RTMP and FLV, so no frame is ever
-/// rewritten on its way to a viewer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// Audio (RTMP message 8, FLV tag 8).
-    Audio,
-    /// Video (RTMP message 9, FLV tag 9).
-    Video,
-    /// AMF0 data, such as `onMetaData` (RTMP message 18, FLV tag 18).
-    Script,
-}
-
-impl Kind {
-    /// The number that RTMP messages and FLV tags share.
-    pub fn number(self) -> u8 {
-        match self {
-            Kind::Audio => 8,
-            Kind::Video => 9,
-            Kind::Script => 18,
-        }
-    }
-}
+/// What a message carries: audio, video or script data. RTMP messages and FLV tags share the numbers, and the
+/// payload means the same in both, so no frame is ever rewritten on its way to a viewer.
+pub use crate::wire::flv::TagType as Kind;
 
 /// What a frame is to a viewer who wants to start or skip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

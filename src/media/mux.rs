@@ -11,6 +11,7 @@
 //! ```
 
 use super::frame::Kind;
+use crate::wire::flv::{self, TAG_HEAD_LEN, TAG_TAIL_LEN};
 use std::io::IoSlice;
 
 /// How a viewer's connection frames messages.
@@ -42,8 +43,7 @@ pub struct Unit<'a> {
 
 /// From this timestamp on, RTMP heads carry the extended timestamp.
 const EXTENDED: u32 = 0xff_ffff;
-const FLV_HEAD: usize = 11;
-const FLV_TAIL: usize = 4;
+const TAG_FRAME: usize = TAG_HEAD_LEN + TAG_TAIL_LEN;
 
 /// A few bytes made on the spot.
 #[derive(Debug, Clone, Copy)]
@@ -102,9 +102,9 @@ impl Format {
     pub fn wire_len(self, unit: &Unit) -> usize {
         let len = unit.payload.len();
         match self {
-            Format::Flv => FLV_HEAD + len + FLV_TAIL,
+            Format::Flv => TAG_FRAME + len,
             Format::FlvChunked => {
-                let tag = FLV_HEAD + len + FLV_TAIL;
+                let tag = TAG_FRAME + len;
                 hex_digits(tag) + 2 + tag + 2
             }
             Format::Rtmp { chunk_size, .. } => {
@@ -122,23 +122,20 @@ impl Format {
     fn head(self, unit: &Unit) -> Small {
         let timestamp = self.clip(unit.timestamp);
         let len = unit.payload.len() as u32;
-        let tag = |small: Small| {
-            let [high, ..] = timestamp.to_be_bytes();
-            small.put(&[unit.kind.number()]).put_u24(len).put_u24(timestamp).put(&[high, 0, 0, 0])
-        };
+        let tag = |small: Small| small.put(&flv::tag_head(unit.kind, len, timestamp));
         match self {
             Format::Flv => tag(Small::new()),
-            Format::FlvChunked => tag(Small::new().hex_line(FLV_HEAD + unit.payload.len() + FLV_TAIL)),
+            Format::FlvChunked => tag(Small::new().hex_line(TAG_FRAME + unit.payload.len())),
             Format::Rtmp { msid, .. } => {
                 let head = Small::new().put(&[chunk_stream(unit.kind)]).put_u24(timestamp.min(EXTENDED));
-                let head = head.put_u24(len).put(&[unit.kind.number()]).put(&msid.to_le_bytes());
+                let head = head.put_u24(len).put(&[unit.kind as u8]).put(&msid.to_le_bytes());
                 if timestamp >= EXTENDED { head.put(&timestamp.to_be_bytes()) } else { head }
             }
         }
     }
 
     fn tail(self, unit: &Unit) -> Small {
-        let size = ((FLV_HEAD + unit.payload.len()) as u32).to_be_bytes();
+        let size = flv::tag_tail(unit.payload.len() as u32);
         match self {
             Format::Flv => Small::new().put(&size),
             Format::FlvChunked => Small::new().put(&size).put(b"\r\n"),

@@ -1,1 +1,3 @@
-//! HTTP
+//! HTTP/1.x without I/O.   Spec: RFC 9110, RFC 9112.
+pub mod request;
+pub mod response;

@@ -45,6 +45,12 @@ impl AckWindow {
         }
     }
 
+    /// Bytes received so far, modulo 2^32.
+    #[must_use]
+    pub fn total(&self) -> u32 {
+        self.total
+    }
+
     /// The window in force, in bytes.
     #[must_use]
     pub fn window(&self) -> u32 {

@@ -2,6 +2,7 @@
 pub mod acks;
 pub mod chunk;
 pub mod client;
+pub mod command;
 pub mod handshake;
 pub mod message;
 pub mod server;
