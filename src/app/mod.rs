@@ -1,1 +1,20 @@
-//! app
+//! Joins the layers: the server and its loop, one file for each role.
+//!
+//! - [`server`] the loop: accept, read, timers, write, close; a budget for each
+//! - [`world`] what all connections share
+//! - [`conn`] one connection; [`rtmp`] and [`http`] what its peer may do; [`viewer`] how a stream is written to it
+//! - [`hub`] the streams by name, their publishers; [`fanout`] their viewers, in phases
+//! - [`demo`] the built-in picture; [`banner`] what is printed at the start
+#![forbid(unsafe_code)]
+pub mod banner;
+pub mod conn;
+pub mod demo;
+pub mod fanout;
+pub mod http;
+pub mod hub;
+pub mod mount;
+pub mod quiet;
+pub mod rtmp;
+pub mod server;
+pub mod viewer;
+pub mod world;

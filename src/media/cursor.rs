@@ -116,6 +116,12 @@ impl Cursor {
         self.offset > 0
     }
 
+    /// Bytes that are left of the message in flight.
+    pub fn left_in_message(&self, feed: &Feed, format: Format) -> usize {
+        let current = self.due(feed).next().map_or(0, |(_, unit)| format.wire_len(&unit));
+        current.saturating_sub(self.offset)
+    }
+
     /// Whether anything of the stream was sent.
     pub fn started(&self) -> bool {
         self.base.is_some()

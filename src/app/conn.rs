@@ -1,0 +1,142 @@
+//! One connection: its socket, what its peer is, and how it ends.
+//!
+//! ```text
+//!   Rtmp ──┐  finish(why): last bytes are written,     peer closes, or time is up
+//!          ├─────────────────────────────► Leaving ────────────────────────────────► gone
+//!   Http ──┘         close(why), without last words ───────────────────────────────► gone
+//! ```
+//!
+//! A connection is freed by the loop at the end of the turn, never in the middle of one.
+
+use super::http::HttpPeer;
+use super::rtmp::RtmpPeer;
+use super::viewer::{Out, Viewer};
+use super::world::{Timer, World};
+use crate::net::slots::Id;
+use crate::net::socket::Socket;
+use std::net::SocketAddr;
+
+/// How long a peer may take to read our last words, in milliseconds.
+const LINGER_MS: u64 = 3_000;
+
+/// What the peer is to us.
+#[derive(Debug)]
+pub enum Role {
+    /// An RTMP client.
+    Rtmp(Box<RtmpPeer>),
+    /// An HTTP client.
+    Http(Box<HttpPeer>),
+    /// All is said; the rest is written out, then the connection ends.
+    Leaving {
+        /// For the log.
+        why: String,
+        /// When it is cut off.
+        until: u64,
+        /// Whether our side is closed already.
+        shut: bool,
+    },
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Conn {
+    /// Its slot.
+    pub id: Id,
+    /// Its number in the log, counted from the start.
+    pub serial: u64,
+    /// The peer's address; what a trusted proxy says instead, if there is one.
+    pub peer: SocketAddr,
+    /// The socket.
+    pub socket: Socket,
+    /// Replies that wait.
+    pub out: Out,
+    /// What the peer is.
+    pub role: Role,
+    /// When it was accepted.
+    pub since: u64,
+    /// On the list of those with something to write.
+    pub dirty: bool,
+    /// On the list of those with something to read.
+    pub queued: bool,
+    /// Since when the kernel has taken nothing though something is due.
+    pub blocked_since: Option<u64>,
+    /// Why it is freed at the end of this turn.
+    pub gone: Option<String>,
+}
+
+impl Conn {
+    /// How the log calls this connection.
+    pub fn tag(&self) -> String {
+        format!("[{}]", self.serial)
+    }
+
+    /// The viewer on this connection, with what is needed to write to it.
+    pub fn viewer_parts(&mut self) -> (Option<&mut Viewer>, &mut Out, &mut Socket) {
+        let viewer = match &mut self.role {
+            Role::Rtmp(peer) => peer.viewer_mut(),
+            Role::Http(peer) => peer.viewer_mut(),
+            Role::Leaving { .. } => None,
+        };
+        (viewer, &mut self.out, &mut self.socket)
+    }
+
+    /// The viewer on this connection.
+    pub fn viewer(&self) -> Option<&Viewer> {
+        match &self.role {
+            Role::Rtmp(peer) => peer.viewer(),
+            Role::Http(peer) => peer.viewer(),
+            Role::Leaving { .. } => None,
+        }
+    }
+
+    /// Gives up what the connection publishes, watches or waits for.
+    pub fn drop_job(&mut self, world: &mut World, why: &str) {
+        let (id, tag, peer, sent) = (self.id, self.tag(), self.peer, self.socket.sent);
+        match &mut self.role {
+            Role::Rtmp(rtmp) => rtmp.drop_job(world, id, &format!("{tag} {peer}"), sent, why),
+            Role::Http(http) => http.drop_job(world, id, &format!("{tag} {peer}"), sent, why),
+            Role::Leaving { .. } => {}
+        }
+    }
+
+    /// Ends the connection after what waits in `out` is written.
+    pub fn finish(&mut self, world: &mut World, why: &str) {
+        if matches!(self.role, Role::Leaving { .. }) {
+            return;
+        }
+        self.drop_job(world, why);
+        let until = world.now.saturating_add(LINGER_MS);
+        self.role = Role::Leaving { why: why.to_owned(), until, shut: false };
+        world.timers.set(Timer::Connection(self.id), until);
+        world.mark(self);
+    }
+
+    /// When this connection has to be looked at again, and what for.
+    pub fn deadline(&self, world: &World) -> Option<(u64, &'static str)> {
+        let stuck = self.viewer().and_then(|viewer| {
+            let timeout = world.hub.get(viewer.stream)?.vhost.play.send_timeout_ms;
+            Some((self.blocked_since?.saturating_add(timeout), "it took no data for too long (send_timeout)"))
+        });
+        let patience = world.config.handshake_timeout_ms;
+        match &self.role {
+            Role::Rtmp(peer) => stuck.or_else(|| peer.deadline(self.since, patience, world)),
+            Role::Http(peer) => stuck.or_else(|| peer.deadline(patience)),
+            Role::Leaving { until, .. } => Some((*until, "it did not close")),
+        }
+    }
+
+    /// How long nothing needs to be looked at if there is no deadline: a viewer may get stuck meanwhile.
+    pub fn recheck_ms(&self, world: &World) -> Option<u64> {
+        self.viewer().and_then(|viewer| world.hub.get(viewer.stream)).map(|live| live.vhost.play.send_timeout_ms)
+    }
+}
+
+/// `12.3 s, 4.5 MB` for the log.
+pub fn amount(ms: u64, bytes: u64) -> String {
+    let size = match bytes {
+        0..=9_999 => format!("{bytes} bytes"),
+        10_000..=9_999_999 => format!("{} kB", bytes / 1000),
+        _ => format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10),
+    };
+    format!("{}.{} s, {size}", ms / 1000, ms / 100 % 10)
+}

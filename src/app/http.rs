@@ -1,0 +1,303 @@
+//! HTTP peers: which request is which stream, and what to say when there is none.
+
+use super::conn::{Conn, Role};
+use super::hub::StreamId;
+use super::mount;
+use super::rtmp::viewer_left;
+use super::viewer::Viewer;
+use super::world::{Timer, World};
+use crate::conf::{HttpRemux, NoStream, Vhost};
+use crate::media::cursor::{Cursor, Filter};
+use crate::media::mux::Format;
+use crate::media::stream::Stream;
+use crate::net::slots::Id;
+use crate::net::socket::Options;
+use crate::proto::http::request::{Method, Request, Requests};
+use crate::proto::http::response::{self, Cors, Head, LAST_CHUNK, Length};
+use crate::wire::flv;
+use crate::wire::names::{self, StreamName, printable};
+use std::rc::Rc;
+
+/// App of a mount that names none, when no stream of that name is live.
+const APP_OF_NO_APP: &str = "live";
+/// Characters of a peer's words that go into a log line.
+const QUOTED: usize = 128;
+
+#[derive(Debug)]
+enum Job {
+    /// Between requests, since then.
+    Idle { since: u64 },
+    /// For a stream to start.
+    Waiting { stream: StreamId, deadline: u64, answer: Answer },
+    /// The body has begun.
+    Playing(Viewer),
+}
+
+/// How a live request is to be answered once there is something to send.
+#[derive(Debug, Clone)]
+struct Answer {
+    length: Length,
+    cors: Cors,
+    flags: Flags,
+    agent: String,
+}
+
+/// What the configuration and the URL say of the tracks.
+#[derive(Debug, Clone, Copy)]
+struct Flags {
+    audio: Option<bool>,
+    video: Option<bool>,
+    guess: bool,
+}
+
+/// An HTTP client's side of the application.
+#[derive(Debug)]
+pub struct HttpPeer {
+    requests: Requests,
+    job: Job,
+}
+
+impl HttpPeer {
+    /// A peer that has yet to ask.
+    pub fn new(now: u64) -> HttpPeer {
+        HttpPeer { requests: Requests::default(), job: Job::Idle { since: now } }
+    }
+
+    /// The viewer, while it plays.
+    pub fn viewer(&self) -> Option<&Viewer> {
+        match &self.job {
+            Job::Playing(viewer) => Some(viewer),
+            _ => None,
+        }
+    }
+
+    /// The viewer, while it plays.
+    pub fn viewer_mut(&mut self) -> Option<&mut Viewer> {
+        match &mut self.job {
+            Job::Playing(viewer) => Some(viewer),
+            _ => None,
+        }
+    }
+
+    /// When it runs out of time, and why.
+    pub fn deadline(&self, patience: u64) -> Option<(u64, &'static str)> {
+        match &self.job {
+            Job::Idle { since } => Some((since.saturating_add(patience), "no request in time (handshake_timeout)")),
+            Job::Waiting { deadline, .. } => Some((*deadline, "the stream did not start")),
+            Job::Playing(_) => None,
+        }
+    }
+
+    /// Gives up the job, with a line in the log.
+    pub fn drop_job(&mut self, world: &mut World, id: Id, who: &str, sent: u64, why: &str) {
+        match std::mem::replace(&mut self.job, Job::Idle { since: world.now }) {
+            Job::Idle { .. } => {}
+            Job::Waiting { stream, .. } => world.stop_waiting(stream, id),
+            Job::Playing(viewer) => viewer_left(world, id, who, "http", &viewer, sent, why),
+        }
+    }
+}
+
+/// Takes bytes that came on an HTTP connection. What comes after a live request is read and ignored.
+pub fn input(conn: &mut Conn, world: &mut World, mut bytes: &[u8]) {
+    loop {
+        let Role::Http(peer) = &mut conn.role else { return };
+        if !matches!(peer.job, Job::Idle { .. }) {
+            return;
+        }
+        match peer.requests.feed(&mut bytes) {
+            Ok(None) => return,
+            Ok(Some(request)) => {
+                peer.job = Job::Idle { since: world.now };
+                on_request(conn, world, &request);
+            }
+            Err(error) => {
+                response::text(conn.out.buffer(), error.status(), &error.to_string(), false, Cors::No, false);
+                world.complain("http", conn, &error);
+                conn.finish(world, "bad request");
+                return;
+            }
+        }
+        world.mark(conn);
+    }
+}
+
+fn on_request(conn: &mut Conn, world: &mut World, request: &Request) {
+    let cors = match (world.config.http_server.crossdomain, request.origin, request.private_network) {
+        (true, true, true) => Cors::PrivateNetwork,
+        (true, true, false) => Cors::Any,
+        _ => Cors::No,
+    };
+    match request.method {
+        Method::Options if world.config.http_server.crossdomain => {
+            let length = Length::Known(0);
+            let keep_alive = request.keep_alive;
+            let extra = "Allow: GET, HEAD, OPTIONS\r\nAccess-Control-Max-Age: 86400\r\n";
+            Head { status: 200, content_type: "", length, keep_alive, cors, extra }.write(conn.out.buffer());
+            if !keep_alive {
+                conn.finish(world, "answered");
+            }
+        }
+        Method::Options | Method::Other => {
+            refuse(conn, world, request, cors, 405, "only GET, HEAD and OPTIONS are answered here");
+        }
+        Method::Get | Method::Head => match route(world, request) {
+            Ok(target) => live(conn, world, request, cors, &target),
+            Err((status, why)) => refuse(conn, world, request, cors, status, &why),
+        },
+    }
+}
+
+/// A one-line answer with the reason.
+fn refuse(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, status: u16, why: &str) {
+    let head_only = request.method == Method::Head;
+    response::text(conn.out.buffer(), status, why, request.keep_alive, cors, head_only);
+    log::debug!(target: "http", "{} {}: {status} {}: {why}", conn.tag(), conn.peer, printable(&request.path, QUOTED));
+    if !request.keep_alive {
+        conn.finish(world, "answered");
+    }
+}
+
+struct Target {
+    name: StreamName,
+    vhost: Rc<Vhost>,
+    flags: Flags,
+}
+
+/// The stream that a request asks for.
+fn route(world: &World, request: &Request) -> Result<Target, (u16, String)> {
+    let not_found = |why: String| (404, why);
+    // The vhost is found by name before the path is looked at: mounts belong to vhosts.
+    let asked = names::from_http(request.host.as_deref(), ("-", "-"), &request.query)
+        .map_err(|error| (400, error.to_string()))?;
+    let vhost = world.config.vhost(asked.name.vhost()).cloned();
+    let vhost = vhost.ok_or_else(|| not_found(format!("no vhost serves {}", asked.name.vhost())))?;
+    let remux = &vhost.http_remux;
+    let hit = remux.mounts.iter().filter(|_| remux.enabled).find_map(|m| mount::matches(m, &request.path));
+    let hit = hit.ok_or_else(|| not_found("nothing is here; streams are at /app/stream.flv".to_owned()))?;
+    let app = match hit.app {
+        Some(app) => app,
+        None => world.hub.app_of(&vhost.name, hit.stream).unwrap_or(APP_OF_NO_APP),
+    };
+    let named = names::from_http(request.host.as_deref(), (app, hit.stream), &request.query);
+    let named = named.map_err(|error| (400, error.to_string()))?;
+    let name = named.name.with_vhost(&vhost.name).map_err(|error| (400, error.to_string()))?;
+    let flag = |key: &str, set: Option<bool>| match named.param(key) {
+        Some("0" | "off" | "false") => Some(false),
+        Some("1" | "on" | "true") => Some(true),
+        _ => set,
+    };
+    let HttpRemux { has_audio, has_video, guess_has_av, .. } = *remux;
+    let flags =
+        Flags { audio: flag("has_audio", has_audio), video: flag("has_video", has_video), guess: guess_has_av };
+    Ok(Target { name, vhost, flags })
+}
+
+fn live(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, target: &Target) {
+    let Target { name, vhost, flags } = target;
+    let found = world.hub.find(name).and_then(|id| world.hub.get(id)).filter(|live| !live.ended);
+    let remux = &vhost.http_remux;
+    let chunked = remux.chunked && request.minor > 0 && request.keep_alive;
+    let length = if chunked { Length::Chunked } else { Length::ToClose };
+    let absent = found.is_none_or(|live| matches!(live.publisher, super::hub::Publisher::Vacant));
+    if absent && (remux.no_stream == NoStream::NotFound || request.method == Method::Head) {
+        return refuse(conn, world, request, cors, 404, &format!("nobody publishes {name}"));
+    }
+    if request.method == Method::Head {
+        head(length, cors, request.keep_alive).write(conn.out.buffer());
+        if !request.keep_alive {
+            conn.finish(world, "answered");
+        }
+        return;
+    }
+    let Some(stream) = world.wait_for(name, vhost, conn.id) else {
+        return refuse(conn, world, request, cors, 503, "there are too many streams");
+    };
+    let deadline = world.now.saturating_add(remux.wait_ms);
+    let agent = printable(request.user_agent.as_deref().unwrap_or("-"), QUOTED);
+    if let Role::Http(peer) = &mut conn.role {
+        peer.job = Job::Waiting { stream, deadline, answer: Answer { length, cors, flags: *flags, agent } };
+        world.timers.set(Timer::Connection(conn.id), deadline);
+    }
+    let nodelay = vhost.tcp_nodelay || vhost.min_latency;
+    conn.socket.configure(Options { nodelay, send_buffer: vhost.play.send_buffer });
+}
+
+fn head(length: Length, cors: Cors, keep_alive: bool) -> Head<'static> {
+    let extra = "Cache-Control: no-cache, no-store\r\nX-Accel-Buffering: no\r\n";
+    Head { status: 200, content_type: "video/x-flv", length, keep_alive, cors, extra }
+}
+
+impl Flags {
+    /// The two bits of the FLV header: what was said, else what the stream carries.
+    fn of(self, stream: &Stream) -> (bool, bool) {
+        let (audio, video) =
+            if self.guess { (stream.audio().is_some(), stream.video().is_some()) } else { (true, true) };
+        (self.audio.unwrap_or(audio), self.video.unwrap_or(video))
+    }
+}
+
+/// The stream that the peer waits for has started.
+pub fn start_viewer(conn: &mut Conn, world: &mut World) {
+    let Role::Http(peer) = &mut conn.role else { return };
+    let Job::Waiting { stream, answer, .. } = &peer.job else { return };
+    let (stream, answer) = (*stream, answer.clone());
+    let Some(live) = world.hub.get_mut(stream) else { return };
+    let (audio, video) = answer.flags.of(&live.stream);
+    let out = conn.out.buffer();
+    head(answer.length, answer.cors, false).write(out);
+    let header = flv::header(audio, video);
+    let format = match answer.length {
+        Length::Chunked => {
+            out.extend_from_slice(format!("{:x}\r\n", header.len()).as_bytes());
+            out.extend_from_slice(&header);
+            out.extend_from_slice(b"\r\n");
+            Format::FlvChunked
+        }
+        Length::Known(_) | Length::ToClose => {
+            out.extend_from_slice(&header);
+            Format::Flv
+        }
+    };
+    let filter = Filter { audio, video };
+    let viewer = Viewer {
+        stream,
+        phase: live.fanout.add(conn.id),
+        cursor: Cursor::join(&live.stream.feed, live.vhost.play.gop_cache, filter),
+        format,
+        paused: false,
+        until_ms: None,
+        since: world.now,
+        sent_before: conn.socket.sent,
+    };
+    peer.job = Job::Playing(viewer);
+    log::info!(target: "http", "{} {}: viewer of {} came ({})", conn.tag(), conn.peer, live.name, answer.agent);
+    world.mark(conn);
+}
+
+/// The viewer has all that it will get.
+pub fn viewer_over(conn: &mut Conn, world: &mut World) {
+    if conn.viewer().is_some_and(|viewer| viewer.format == Format::FlvChunked) {
+        conn.out.buffer().extend_from_slice(LAST_CHUNK);
+    }
+    conn.finish(world, "the stream is over");
+}
+
+/// The peer has run out of time.
+pub fn timed_out(conn: &mut Conn, world: &mut World, why: &str) {
+    let Role::Http(peer) = &mut conn.role else { return };
+    match &peer.job {
+        Job::Waiting { stream, answer, .. } => {
+            let name = world.hub.get(*stream).map(|live| live.name.to_string()).unwrap_or_default();
+            let line = format!("nobody publishes {name}");
+            response::text(conn.out.buffer(), 404, &line, false, answer.cors, false);
+            world.complain("http", conn, &format!("waited in vain: {line}"));
+        }
+        Job::Idle { .. } if peer.requests.mid_head() => {
+            response::text(conn.out.buffer(), 408, "the request did not come in time", false, Cors::No, false);
+            world.complain("http", conn, &why);
+        }
+        Job::Idle { .. } | Job::Playing(_) => {}
+    }
+    conn.finish(world, why);
+}

@@ -1,0 +1,470 @@
+//! The streams by name: who publishes each, who watches it, and how long it is kept.
+//!
+//! ```text
+//!             publish                    publisher gone              nobody back in `resume_wait`
+//!   Vacant ─────────────► Live ───────────────────────────► Away ──────────────────────────────► Vacant (ended)
+//!                          ▲ └── another takes over ──┐      │
+//!                          └────────────────────────◄─┴──────┘ publish again: viewers stay, the time line goes on
+//! ```
+//!
+//! A stream is freed when it is vacant and nobody watches or waits.
+
+use super::fanout::Fanout;
+use super::world::{Action, Timer, World};
+use crate::conf::{self, OnBusy, Vhost};
+use crate::media::feed::Limits;
+use crate::media::frame::Kind;
+use crate::media::stream::{Stream, Taken};
+use crate::media::timeline::Jitter;
+use crate::net::slots::{Id, Slots};
+use crate::wire::names::StreamName;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+/// How often frames that no viewer needs are dropped, in milliseconds.
+const TRIM_EVERY_MS: u64 = 1_000;
+
+/// Name of a stream in the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId(Id);
+
+/// Who sends a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A connection, from this address.
+    Peer(Id, IpAddr),
+    /// The built-in demo.
+    Demo,
+}
+
+/// The publisher's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Publisher {
+    /// Nobody.
+    Vacant,
+    /// Somebody sends.
+    Live(Source),
+    /// Gone, and expected back until this time.
+    Away(u64),
+}
+
+/// A stream with its people.
+#[derive(Debug)]
+pub struct Live {
+    /// Its name.
+    pub name: StreamName,
+    /// The settings it runs under.
+    pub vhost: Rc<Vhost>,
+    /// Frames and time line.
+    pub stream: Stream,
+    /// Who sends it.
+    pub publisher: Publisher,
+    /// Who watches it.
+    pub fanout: Fanout,
+    /// Who waits for it to start.
+    pub waiting: Vec<Id>,
+    /// It is over: viewers get what is left, then the end.
+    pub ended: bool,
+    last_frame: u64,
+    last_trim: u64,
+    ticking: bool,
+    queued: bool,
+    told: bool,
+}
+
+impl Live {
+    fn new(name: StreamName, vhost: Rc<Vhost>) -> Live {
+        let stream = Stream::new(limits(&vhost.play), jitter(vhost.play.time_jitter));
+        Live {
+            name,
+            vhost,
+            stream,
+            publisher: Publisher::Vacant,
+            fanout: Fanout::default(),
+            waiting: Vec::new(),
+            ended: false,
+            last_frame: 0,
+            last_trim: 0,
+            ticking: false,
+            queued: false,
+            told: false,
+        }
+    }
+
+    /// Milliseconds for which messages are gathered; 0: each is sent at once.
+    pub fn interval(&self) -> u64 {
+        if self.vhost.min_latency { 0 } else { u64::from(self.vhost.play.mw_latency_ms) }
+    }
+
+    /// Whether somebody sends it now and it is known what it carries.
+    pub fn can_start(&self, now: u64) -> bool {
+        !self.ended && !matches!(self.publisher, Publisher::Vacant) && self.stream.is_ready(now)
+    }
+
+    fn idle(&self) -> bool {
+        self.publisher == Publisher::Vacant && self.fanout.is_empty() && self.waiting.is_empty()
+    }
+}
+
+fn limits(play: &conf::Play) -> Limits {
+    let frames = match play.gop_cache_max_frames {
+        0 => usize::MAX,
+        frames => frames as usize,
+    };
+    Limits {
+        max_ms: play.queue_length_ms,
+        max_bytes: usize::try_from(play.queue_bytes).unwrap_or(usize::MAX),
+        max_gop_frames: frames,
+        gop_cache: play.gop_cache,
+    }
+}
+
+fn jitter(jitter: conf::Jitter) -> Jitter {
+    match jitter {
+        conf::Jitter::Full => Jitter::Full,
+        conf::Jitter::Zero => Jitter::Zero,
+        conf::Jitter::Off => Jitter::Off,
+    }
+}
+
+/// All streams.
+#[derive(Debug, Default)]
+pub struct Hub {
+    streams: Slots<Live>,
+    by_name: HashMap<StreamName, StreamId>,
+}
+
+impl Hub {
+    /// The stream with this id, while it exists.
+    pub fn get(&self, id: StreamId) -> Option<&Live> {
+        self.streams.get(id.0)
+    }
+
+    /// The stream with this id, while it exists.
+    pub fn get_mut(&mut self, id: StreamId) -> Option<&mut Live> {
+        self.streams.get_mut(id.0)
+    }
+
+    /// The stream of this name.
+    pub fn find(&self, name: &StreamName) -> Option<StreamId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The app of a live stream with this vhost and stream name, for mounts without `[app]`.
+    pub fn app_of(&self, vhost: &str, stream: &str) -> Option<&str> {
+        let live = self.streams.iter().map(|(_, live)| live);
+        let fits = |live: &&Live| live.name.vhost() == vhost && live.name.stream() == stream;
+        live.filter(fits).find(|live| live.publisher != Publisher::Vacant).map(|live| live.name.app())
+    }
+
+    /// Streams held.
+    pub fn len(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Whether no stream is held.
+    pub fn is_empty(&self) -> bool {
+        self.streams.is_empty()
+    }
+
+    fn entry(&mut self, name: &StreamName, vhost: &Rc<Vhost>) -> Option<StreamId> {
+        if let Some(id) = self.find(name) {
+            return Some(id);
+        }
+        let id = StreamId(self.streams.insert_with(|_| Live::new(name.clone(), vhost.clone()))?);
+        self.by_name.insert(name.clone(), id);
+        Some(id)
+    }
+
+    fn remove(&mut self, id: StreamId) {
+        if let Some(live) = self.streams.remove(id.0) {
+            self.by_name.remove(&live.name);
+        }
+    }
+
+    /// Whether `ip` may publish this name now.
+    ///
+    /// # Errors
+    /// Why not, in a sentence for the encoder and the log.
+    pub fn may_publish(&self, name: &StreamName, vhost: &Vhost, ip: IpAddr) -> Result<(), String> {
+        let holder = self.find(name).and_then(|id| self.get(id)).map(|live| live.publisher);
+        match (holder, vhost.publish.on_busy) {
+            (Some(Publisher::Live(Source::Demo)), _) => Err(format!("{name} is the demo's name: choose another")),
+            (Some(Publisher::Live(Source::Peer(..))), OnBusy::Reject) => {
+                Err(format!("{name} is being published already (on_busy is reject)"))
+            }
+            (Some(Publisher::Live(Source::Peer(_, holder))), OnBusy::TakeoverSameIp) if holder != ip => Err(format!(
+                "{name} is being published from another address (on_busy is takeover_same_ip): stop that one first"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl World {
+    /// Gives the name to a publisher; the one who had it is evicted.
+    ///
+    /// # Errors
+    /// Why not, in a sentence for the encoder and the log.
+    pub fn publish(&mut self, name: &StreamName, vhost: &Rc<Vhost>, by: Source) -> Result<StreamId, String> {
+        if let Source::Peer(_, ip) = by {
+            self.hub.may_publish(name, vhost, ip)?;
+        }
+        let id = self.hub.entry(name, vhost).ok_or("there are too many streams")?;
+        let now = self.now;
+        let live = self.hub.get_mut(id).ok_or("the stream is gone")?;
+        if let Publisher::Live(Source::Peer(old, _)) = live.publisher {
+            self.actions.push_back(Action::Evict(old));
+        }
+        live.publisher = Publisher::Live(by);
+        live.vhost = vhost.clone();
+        live.stream.feed.set_limits(limits(&vhost.play));
+        live.stream.publisher_begins();
+        live.ended = false;
+        live.told = false;
+        live.last_frame = now;
+        Ok(id)
+    }
+
+    /// The publisher is gone; the stream waits for it, or for another, for `resume_wait`.
+    pub fn unpublish(&mut self, id: StreamId, by: Source) {
+        let now = self.now;
+        let Some(live) = self.hub.get_mut(id).filter(|live| live.publisher == Publisher::Live(by)) else { return };
+        let until = now.saturating_add(live.vhost.publish.resume_wait_ms);
+        live.publisher = Publisher::Away(until);
+        self.timers.set(Timer::Stream(id), until);
+        self.check_stream(id);
+    }
+
+    /// Takes a message of the publisher `by`; anything from one who lost the stream is left out.
+    pub fn ingest(&mut self, id: StreamId, by: Source, kind: Kind, timestamp: u32, payload: Bytes) {
+        let now = self.now;
+        let Some(live) = self.hub.get_mut(id).filter(|live| live.publisher == Publisher::Live(by)) else { return };
+        let taken = live.stream.ingest(kind, timestamp, payload, now);
+        if taken == Taken::Ignored {
+            return;
+        }
+        live.last_frame = now;
+        if !live.told && live.stream.is_ready(now) {
+            live.told = true;
+            log::info!(target: "stream", "{} is live: {}", live.name, describe(&live.stream));
+        }
+        if !live.waiting.is_empty() {
+            match live.stream.ready_at() {
+                _ if live.told => self.actions.push_back(Action::Start(id)),
+                Some(at) => self.timers.set(Timer::Stream(id), at),
+                None => {}
+            }
+        }
+        self.announce_frame(id, now);
+        self.trim_in_time(id, taken, now);
+    }
+
+    /// Sees to it that the viewers get what came in.
+    fn announce_frame(&mut self, id: StreamId, now: u64) {
+        let Some(live) = self.hub.get_mut(id).filter(|live| !live.fanout.is_empty()) else { return };
+        let interval = live.interval();
+        if interval == 0 {
+            if !std::mem::replace(&mut live.queued, true) {
+                self.actions.push_back(Action::Send(id));
+            }
+        } else if !live.ticking {
+            live.ticking = true;
+            if let Some(at) = live.fanout.next_tick(now, interval) {
+                self.timers.set(Timer::Tick(id), at);
+            }
+        }
+    }
+
+    fn trim_in_time(&mut self, id: StreamId, taken: Taken, now: u64) {
+        let Some(live) = self.hub.get_mut(id) else { return };
+        let due = now.saturating_sub(live.last_trim) >= TRIM_EVERY_MS;
+        if live.fanout.is_empty() && (due || taken == (Taken::Frame { key: true })) {
+            live.last_trim = now;
+            live.stream.feed.trim(None);
+        } else if due {
+            live.last_trim = now;
+            self.actions.push_back(Action::Trim(id));
+        }
+    }
+
+    /// All viewers of a stream that sends each frame at once.
+    pub fn take_send(&mut self, id: StreamId) -> Vec<Id> {
+        let Some(live) = self.hub.get_mut(id) else { return Vec::new() };
+        live.queued = false;
+        live.fanout.all().collect()
+    }
+
+    /// The viewers whose phase has come; the next tick is set while frames come in.
+    pub fn tick(&mut self, id: StreamId) -> Vec<Id> {
+        let now = self.now;
+        let Some(live) = self.hub.get_mut(id) else { return Vec::new() };
+        let interval = live.interval();
+        let due = live.fanout.tick(now, interval).collect();
+        live.ticking = now <= live.last_frame.saturating_add(interval);
+        if let Some(at) = live.fanout.next_tick(now, interval).filter(|_| live.ticking) {
+            self.timers.set(Timer::Tick(id), at);
+        }
+        due
+    }
+
+    /// Lets a connection wait for a stream to start; makes the stream's place if there is none.
+    pub fn wait_for(&mut self, name: &StreamName, vhost: &Rc<Vhost>, conn: Id) -> Option<StreamId> {
+        let id = self.hub.entry(name, vhost)?;
+        let now = self.now;
+        let live = self.hub.get_mut(id)?;
+        live.waiting.push(conn);
+        if live.can_start(now) {
+            self.actions.push_back(Action::Start(id));
+        }
+        Some(id)
+    }
+
+    /// The connection waits no longer.
+    pub fn stop_waiting(&mut self, id: StreamId, conn: Id) {
+        if let Some(live) = self.hub.get_mut(id) {
+            live.waiting.retain(|waiting| *waiting != conn);
+        }
+        self.reap(id);
+    }
+
+    /// A viewer is gone.
+    pub fn leave(&mut self, id: StreamId, conn: Id, phase: usize) {
+        if let Some(live) = self.hub.get_mut(id) {
+            live.fanout.remove(conn, phase);
+        }
+        self.reap(id);
+    }
+
+    /// Looks whether a stream can start or is over.
+    pub fn check_stream(&mut self, id: StreamId) {
+        let now = self.now;
+        let Some(live) = self.hub.get_mut(id) else { return };
+        match live.publisher {
+            Publisher::Away(until) if until <= now => {
+                live.publisher = Publisher::Vacant;
+                live.ended = true;
+                live.stream.feed.forget_key();
+                log::info!(target: "stream", "{} has ended", live.name);
+                self.actions.push_back(Action::End(id));
+            }
+            Publisher::Away(until) => self.timers.set(Timer::Stream(id), until),
+            Publisher::Live(_) if !live.waiting.is_empty() && live.can_start(now) => {
+                self.actions.push_back(Action::Start(id));
+            }
+            _ => {}
+        }
+    }
+
+    /// Frees a stream that nobody sends, watches or waits for.
+    pub fn reap(&mut self, id: StreamId) {
+        if self.hub.get(id).is_some_and(Live::idle) {
+            self.timers.clear(Timer::Stream(id));
+            self.timers.clear(Timer::Tick(id));
+            self.hub.remove(id);
+        }
+    }
+}
+
+/// The tracks in words, such as `H.264 1280x720 + AAC`.
+fn describe(stream: &Stream) -> String {
+    let video = stream.video().map(|codec| codec.to_string());
+    let audio = stream.audio().map(|codec| codec.to_string());
+    let tracks: Vec<String> = video.into_iter().chain(audio).collect();
+    tracks.join(" + ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conf::Config;
+    use std::net::Ipv4Addr;
+
+    const KEY: &[u8] = b"\x17\x01\0\0\0key";
+
+    struct Rig {
+        world: World,
+        vhost: Rc<Vhost>,
+        name: StreamName,
+    }
+
+    fn rig(on_busy: OnBusy) -> Rig {
+        let world = World::new(Rc::new(Config::default()));
+        let mut vhost = Vhost::default();
+        vhost.publish.on_busy = on_busy;
+        Rig { world, vhost: Rc::new(vhost), name: StreamName::new("", "live", "x").unwrap() }
+    }
+
+    fn peer(n: usize, ip: u8) -> Source {
+        Source::Peer(Id::from_token(n), Ipv4Addr::new(10, 0, 0, ip).into())
+    }
+
+    #[test]
+    fn a_busy_name_goes_to_the_same_address_only() {
+        let Rig { mut world, vhost, name } = rig(OnBusy::TakeoverSameIp);
+        world.publish(&name, &vhost, peer(1, 1)).unwrap();
+        let refusal = world.publish(&name, &vhost, peer(2, 2)).unwrap_err();
+        assert!(refusal.contains("another address"), "{refusal}");
+        let id = world.publish(&name, &vhost, peer(3, 1)).unwrap();
+        assert!(matches!(world.actions.pop_front(), Some(Action::Evict(old)) if old == Id::from_token(1)));
+        world.ingest(id, peer(1, 1), Kind::Video, 0, Bytes::from_static(KEY));
+        assert!(world.hub.get(id).unwrap().stream.feed.is_empty(), "the evicted publisher has no say");
+    }
+
+    #[test]
+    fn reject_and_takeover_do_what_they_say() {
+        let Rig { mut world, vhost, name } = rig(OnBusy::Reject);
+        world.publish(&name, &vhost, peer(1, 1)).unwrap();
+        assert!(world.publish(&name, &vhost, peer(2, 1)).is_err());
+        let Rig { mut world, vhost, name } = rig(OnBusy::Takeover);
+        world.publish(&name, &vhost, peer(1, 1)).unwrap();
+        assert!(world.publish(&name, &vhost, peer(2, 2)).is_ok());
+    }
+
+    #[test]
+    fn a_publisher_who_is_back_in_time_finds_its_viewers() {
+        let Rig { mut world, vhost, name } = rig(OnBusy::TakeoverSameIp);
+        let viewer = Id::from_token(9);
+        let id = world.publish(&name, &vhost, peer(1, 1)).unwrap();
+        world.ingest(id, peer(1, 1), Kind::Video, 5_000, Bytes::from_static(KEY));
+        world.hub.get_mut(id).unwrap().fanout.add(viewer);
+        world.unpublish(id, peer(1, 1));
+        world.now = 14_999;
+        world.check_stream(id);
+        let again = world.publish(&name, &vhost, peer(2, 7)).unwrap();
+        assert_eq!(again, id);
+        world.ingest(id, peer(2, 7), Kind::Video, 0, Bytes::from_static(KEY));
+        let times: Vec<u64> = world.hub.get(id).unwrap().stream.feed.from(0).map(|frame| frame.dts).collect();
+        assert!(times.is_sorted() && times.last() > Some(&0), "{times:?}");
+    }
+
+    #[test]
+    fn a_stream_ends_after_the_wait_and_is_freed_with_its_last_viewer() {
+        let Rig { mut world, vhost, name } = rig(OnBusy::TakeoverSameIp);
+        let viewer = Id::from_token(9);
+        let id = world.publish(&name, &vhost, peer(1, 1)).unwrap();
+        let phase = world.hub.get_mut(id).unwrap().fanout.add(viewer);
+        world.unpublish(id, peer(1, 1));
+        assert_eq!(world.timers.pop(15_000), Some(Timer::Stream(id)));
+        world.now = 15_000;
+        world.check_stream(id);
+        assert!(matches!(world.actions.pop_front(), Some(Action::End(_))));
+        world.reap(id);
+        assert_eq!(world.hub.len(), 1);
+        world.leave(id, viewer, phase);
+        assert_eq!(world.hub.len(), 0);
+    }
+
+    #[test]
+    fn waiting_for_streams_that_never_come_leaves_nothing() {
+        let Rig { mut world, vhost, .. } = rig(OnBusy::TakeoverSameIp);
+        for n in 0..1000 {
+            let name = StreamName::new("", "live", &format!("s{n}")).unwrap();
+            let id = world.wait_for(&name, &vhost, Id::from_token(n)).unwrap();
+            world.stop_waiting(id, Id::from_token(n));
+        }
+        assert!(world.hub.is_empty() && world.hub.by_name.is_empty());
+    }
+}

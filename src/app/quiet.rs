@@ -1,0 +1,49 @@
+//! Log lines about bad peers, limited: ten thousand of them must not fill a router's flash.
+
+use std::collections::HashMap;
+
+/// Lines of one kind in one window that are written out.
+const BURST: u32 = 10;
+/// Length of a window in milliseconds.
+const WINDOW_MS: u64 = 10_000;
+
+#[derive(Debug, Default)]
+struct Window {
+    since: u64,
+    lines: u32,
+}
+
+/// Decides which lines are written.
+#[derive(Debug, Default)]
+pub struct Quiet {
+    kinds: HashMap<&'static str, Window>,
+}
+
+impl Quiet {
+    /// Whether a line of this kind is to be written now; with a number, that many before it were left out.
+    pub fn allow(&mut self, kind: &'static str, now: u64) -> Option<u32> {
+        let window = self.kinds.entry(kind).or_insert(Window { since: now, lines: 0 });
+        let mut left_out = 0;
+        if now.saturating_sub(window.since) >= WINDOW_MS {
+            left_out = window.lines.saturating_sub(BURST);
+            *window = Window { since: now, lines: 0 };
+        }
+        window.lines = window.lines.saturating_add(1);
+        (window.lines <= BURST).then_some(left_out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_cut_and_counted() {
+        let mut quiet = Quiet::default();
+        let written = (0..1000).filter(|n| quiet.allow("garbage", *n).is_some()).count();
+        assert_eq!(written, 10);
+        assert_eq!(quiet.allow("other", 1000), Some(0));
+        assert_eq!(quiet.allow("garbage", 20_000), Some(990));
+        assert_eq!(quiet.allow("garbage", 20_001), Some(0));
+    }
+}

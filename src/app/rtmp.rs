@@ -1,0 +1,340 @@
+//! RTMP peers: turns what the session reports into deeds on streams.
+
+use super::conn::{Conn, Role, amount};
+use super::hub::{Source, StreamId};
+use super::viewer::Viewer;
+use super::world::{Timer, World};
+use crate::conf::{NoStream, Vhost};
+use crate::media::cursor::{Cursor, Filter};
+use crate::media::mux::Format;
+use crate::net::slots::Id;
+use crate::net::socket::Options;
+use crate::proto::http::response::{self, Cors};
+use crate::proto::rtmp::handshake::HandshakeError;
+use crate::proto::rtmp::server::{Connect, Event, ServerSession, SessionError, Settings};
+use crate::wire::flv::TagType;
+use crate::wire::names::{self, Request, printable};
+use bytes::Bytes;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+/// How long a connection may go on without publishing or playing anything: an encoder that stopped may publish
+/// again on the same connection within this time.
+const IDLE_MS: u64 = 180_000;
+/// Characters of a peer's words that go into a log line.
+const QUOTED: usize = 128;
+
+/// What the connection does.
+#[derive(Debug)]
+enum Job {
+    None { since: u64 },
+    Publishing { stream: StreamId, by: Source, since: u64, last_media: Option<u64>, received_before: u64 },
+    Waiting { stream: StreamId, msid: u32, until_ms: Option<u64>, deadline: u64, name: String },
+    Playing(Viewer),
+}
+
+/// An RTMP client's side of the application.
+#[derive(Debug)]
+pub struct RtmpPeer {
+    session: ServerSession,
+    greeted: bool,
+    /// What it said at connect, and the vhost that serves it.
+    home: Option<Box<(Connect, Rc<Vhost>)>>,
+    job: Job,
+}
+
+impl RtmpPeer {
+    /// A peer that has yet to say hello.
+    pub fn new(session: ServerSession, now: u64) -> RtmpPeer {
+        RtmpPeer { session, greeted: false, home: None, job: Job::None { since: now } }
+    }
+
+    /// The viewer, while it plays.
+    pub fn viewer(&self) -> Option<&Viewer> {
+        match &self.job {
+            Job::Playing(viewer) => Some(viewer),
+            _ => None,
+        }
+    }
+
+    /// The viewer, while it plays.
+    pub fn viewer_mut(&mut self) -> Option<&mut Viewer> {
+        match &mut self.job {
+            Job::Playing(viewer) => Some(viewer),
+            _ => None,
+        }
+    }
+
+    /// When it runs out of time, and why.
+    pub fn deadline(&self, since: u64, patience: u64, world: &World) -> Option<(u64, &'static str)> {
+        match &self.job {
+            Job::None { .. } if self.home.is_none() => {
+                Some((since.saturating_add(patience), "no RTMP connect in time (handshake_timeout)"))
+            }
+            Job::None { since } => Some((since.saturating_add(IDLE_MS), "it neither published nor played anything")),
+            Job::Publishing { stream, since, last_media, .. } => {
+                let publish = &world.hub.get(*stream)?.vhost.publish;
+                Some(match last_media {
+                    None => (since.saturating_add(publish.firstpkt_timeout_ms), "no media came (firstpkt_timeout)"),
+                    Some(at) => (at.saturating_add(publish.normal_timeout_ms), "the media stopped (normal_timeout)"),
+                })
+            }
+            Job::Waiting { deadline, .. } => Some((*deadline, "the stream did not start")),
+            Job::Playing(_) => None,
+        }
+    }
+
+    /// Gives up the job, with a line in the log.
+    pub fn drop_job(&mut self, world: &mut World, id: Id, who: &str, sent: u64, why: &str) {
+        match std::mem::replace(&mut self.job, Job::None { since: world.now }) {
+            Job::None { .. } => {}
+            Job::Publishing { stream, by, since, received_before, .. } => {
+                let name = world.hub.get(stream).map(|live| live.name.to_string()).unwrap_or_default();
+                let bytes = self.session.received().saturating_sub(received_before);
+                let size = amount(world.now.saturating_sub(since), bytes);
+                log::info!(target: "rtmp", "{who}: publisher of {name} left after {size}: {why}");
+                world.unpublish(stream, by);
+                world.reap(stream);
+            }
+            Job::Waiting { stream, .. } => world.stop_waiting(stream, id),
+            Job::Playing(viewer) => viewer_left(world, id, who, "rtmp", &viewer, sent, why),
+        }
+    }
+}
+
+/// The log line and the hub's part of a viewer's end.
+pub fn viewer_left(world: &mut World, id: Id, who: &str, target: &str, viewer: &Viewer, sent: u64, why: &str) {
+    let name = world.hub.get(viewer.stream).map(|live| live.name.to_string()).unwrap_or_default();
+    let size = amount(world.now.saturating_sub(viewer.since), sent.saturating_sub(viewer.sent_before));
+    let skipped = viewer.cursor.skipped();
+    let slow = if skipped.times > 0 {
+        let (times, frames, ms) = (skipped.times, skipped.frames, skipped.ms);
+        format!("; too slow {times} times: {frames} frames, {}.{} s left out", ms / 1000, ms / 100 % 10)
+    } else {
+        String::new()
+    };
+    log::info!(target: target, "{who}: viewer of {name} left after {size}: {why}{slow}");
+    world.leave(viewer.stream, id, viewer.phase);
+}
+
+/// Takes bytes that came on an RTMP connection.
+pub fn input(conn: &mut Conn, world: &mut World, mut bytes: &[u8]) {
+    loop {
+        let Role::Rtmp(peer) = &mut conn.role else { return };
+        match peer.session.feed(&mut bytes, conn.out.buffer()) {
+            Ok(None) => break,
+            Ok(Some(event)) => on_event(conn, world, event),
+            Err(error) => {
+                on_error(conn, world, &error);
+                break;
+            }
+        }
+    }
+    if !conn.out.is_empty() {
+        world.mark(conn);
+    }
+}
+
+fn on_error(conn: &mut Conn, world: &mut World, error: &SessionError) {
+    if *error == SessionError::Handshake(HandshakeError::Http) {
+        response::text(conn.out.buffer(), 400, &error.to_string(), false, Cors::No, false);
+    }
+    world.complain("rtmp", conn, error);
+    conn.finish(world, "protocol error");
+}
+
+fn on_event(conn: &mut Conn, world: &mut World, event: Event) {
+    match event {
+        Event::Greeted(_, client) => {
+            if let Some(ip) = client {
+                conn.peer = SocketAddr::new(IpAddr::V4(ip), conn.peer.port());
+            }
+            if let Role::Rtmp(peer) = &mut conn.role {
+                peer.greeted = true;
+            }
+        }
+        Event::Connect(connect) => on_connect(conn, world, *connect),
+        Event::FcPublish { tid, stream } => on_fc_publish(conn, world, tid, &stream),
+        Event::Publish { msid, stream } => on_publish(conn, world, msid, &stream),
+        Event::Play { msid, stream, duration_ms } => on_play(conn, world, msid, &stream, duration_ms),
+        Event::Pause(paused) => on_pause(conn, world, paused),
+        Event::Media { kind, timestamp, payload } => on_media(conn, world, kind, timestamp, payload),
+        Event::Closed => conn.drop_job(world, "it stopped"),
+    }
+}
+
+fn on_media(conn: &mut Conn, world: &mut World, kind: TagType, timestamp: u32, payload: Bytes) {
+    let Role::Rtmp(peer) = &mut conn.role else { return };
+    if let Job::Publishing { stream, by, last_media, .. } = &mut peer.job {
+        *last_media = Some(world.now);
+        world.ingest(*stream, *by, kind, timestamp, payload);
+    }
+}
+
+fn on_connect(conn: &mut Conn, world: &mut World, connect: Connect) {
+    let Role::Rtmp(peer) = &mut conn.role else { return };
+    // The stream comes later; any name shows which vhost is meant and whether the app is fit for one.
+    let request = names::from_rtmp(connect.tc_url.as_deref(), &connect.app, "-");
+    let vhost = match &request {
+        Ok(request) => world
+            .config
+            .vhost(request.name.vhost())
+            .cloned()
+            .ok_or_else(|| format!("no vhost serves {}: see vhost in the configuration", request.name.vhost())),
+        Err(error) => Err(error.to_string()),
+    };
+    match vhost {
+        Ok(vhost) => {
+            peer.session.set_settings(Settings {
+                chunk_size: vhost.chunk_size,
+                out_ack_size: vhost.out_ack_size,
+                in_ack_size: vhost.in_ack_size,
+            });
+            let nodelay = vhost.tcp_nodelay || vhost.min_latency;
+            conn.socket.configure(Options { nodelay, send_buffer: vhost.play.send_buffer });
+            peer.session.accept_connect(&connect, conn.out.buffer());
+            peer.job = Job::None { since: world.now };
+            peer.home = Some(Box::new((connect, vhost)));
+        }
+        Err(why) => {
+            peer.session.reject_connect(&connect, &why, conn.out.buffer());
+            world.complain("rtmp", conn, &format!("connect refused: {why}"));
+            conn.finish(world, "connect refused");
+        }
+    }
+}
+
+/// The stream that the peer names, under the vhost that serves it.
+fn resolve(peer: &RtmpPeer, stream: &str) -> Result<(Request, Rc<Vhost>), String> {
+    let home = peer.home.as_deref().ok_or("there was no connect")?;
+    let (connect, vhost) = home;
+    let mut request = names::from_rtmp(connect.tc_url.as_deref(), &connect.app, stream).map_err(|e| e.to_string())?;
+    request.name = request.name.with_vhost(&vhost.name).map_err(|e| e.to_string())?;
+    Ok((request, vhost.clone()))
+}
+
+fn on_fc_publish(conn: &mut Conn, world: &mut World, tid: f64, stream: &str) {
+    let Role::Rtmp(peer) = &mut conn.role else { return };
+    let ip = conn.peer.ip();
+    let verdict = resolve(peer, stream).and_then(|(request, vhost)| world.hub.may_publish(&request.name, &vhost, ip));
+    let refusal = verdict.err();
+    peer.session.answer_fc_publish(tid, stream, refusal.as_deref(), conn.out.buffer());
+}
+
+fn on_publish(conn: &mut Conn, world: &mut World, msid: u32, stream: &str) {
+    let Role::Rtmp(peer) = &mut conn.role else { return };
+    let by = Source::Peer(conn.id, conn.peer.ip());
+    let verdict = resolve(peer, stream).and_then(|(request, vhost)| {
+        let id = world.publish(&request.name, &vhost, by)?;
+        Ok((id, request.name))
+    });
+    match verdict {
+        Ok((id, name)) => {
+            let agent = peer.home.as_ref().and_then(|home| home.0.flash_ver.clone()).unwrap_or_default();
+            peer.session.accept_publish(msid, stream, conn.out.buffer());
+            let received_before = peer.session.received();
+            peer.job = Job::Publishing { stream: id, by, since: world.now, last_media: None, received_before };
+            world.timers.set(Timer::Connection(conn.id), world.now);
+            let agent = printable(&agent, QUOTED);
+            log::info!(target: "rtmp", "{} {}: publisher of {name} came ({agent})", conn.tag(), conn.peer);
+        }
+        Err(why) => {
+            peer.session.reject(msid, "NetStream.Publish.BadName", &why, conn.out.buffer());
+            world.complain("rtmp", conn, &format!("publish of {} refused: {why}", printable(stream, QUOTED)));
+            conn.finish(world, "publish refused");
+        }
+    }
+}
+
+fn on_play(conn: &mut Conn, world: &mut World, msid: u32, stream: &str, until_ms: Option<u64>) {
+    let Role::Rtmp(peer) = &mut conn.role else { return };
+    let waiting = resolve(peer, stream).and_then(|(request, vhost)| {
+        let found = world.hub.find(&request.name).and_then(|id| world.hub.get(id));
+        if vhost.play.no_stream == NoStream::NotFound && found.is_none_or(|live| live.ended) {
+            return Err(format!("nobody publishes {}", request.name));
+        }
+        let id = world.wait_for(&request.name, &vhost, conn.id).ok_or("there are too many streams")?;
+        Ok((id, vhost.play.no_stream_wait_ms))
+    });
+    match waiting {
+        Ok((id, wait)) => {
+            let deadline = world.now.saturating_add(wait);
+            peer.job = Job::Waiting { stream: id, msid, until_ms, deadline, name: stream.to_owned() };
+            world.timers.set(Timer::Connection(conn.id), deadline);
+        }
+        Err(why) => {
+            peer.session.reject(msid, "NetStream.Play.StreamNotFound", &why, conn.out.buffer());
+            world.complain("rtmp", conn, &format!("play of {} refused: {why}", printable(stream, QUOTED)));
+        }
+    }
+}
+
+/// The stream that the peer waits for has started.
+pub fn start_viewer(conn: &mut Conn, world: &mut World) {
+    let Role::Rtmp(peer) = &mut conn.role else { return };
+    let Job::Waiting { stream, msid, until_ms, name, .. } = &peer.job else { return };
+    let (stream, msid, until_ms) = (*stream, *msid, *until_ms);
+    let Some(live) = world.hub.get_mut(stream) else { return };
+    peer.session.accept_play(msid, name, conn.out.buffer());
+    let (chunk_size, msid) = peer.session.framing();
+    let cursor = Cursor::join(&live.stream.feed, live.vhost.play.gop_cache, Filter::default());
+    let phase = live.fanout.add(conn.id);
+    log::info!(target: "rtmp", "{} {}: viewer of {} came", conn.tag(), conn.peer, live.name);
+    let Role::Rtmp(peer) = &mut conn.role else { return };
+    peer.job = Job::Playing(Viewer {
+        stream,
+        phase,
+        cursor,
+        format: Format::Rtmp { chunk_size, msid },
+        paused: false,
+        until_ms,
+        since: world.now,
+        sent_before: conn.socket.sent,
+    });
+    world.mark(conn);
+}
+
+fn on_pause(conn: &mut Conn, world: &mut World, paused: bool) {
+    if let (Some(viewer), ..) = conn.viewer_parts() {
+        if viewer.paused && !paused {
+            viewer.cursor.catch_up();
+        }
+        viewer.paused = paused;
+        world.mark(conn);
+    }
+}
+
+/// The viewer has all that it will get; the connection may play something else.
+pub fn viewer_over(conn: &mut Conn, world: &mut World) {
+    conn.drop_job(world, "the stream is over");
+    if let Role::Rtmp(peer) = &mut conn.role {
+        peer.session.end("NetStream.Play.Stop", "The stream is over.", conn.out.buffer());
+        world.mark(conn);
+    }
+}
+
+/// Another publisher has taken the stream.
+pub fn evict(conn: &mut Conn, world: &mut World) {
+    if let Role::Rtmp(peer) = &mut conn.role {
+        let why = "Another publisher has taken over this stream.";
+        peer.session.end("NetStream.Publish.BadName", why, conn.out.buffer());
+        conn.finish(world, "another publisher took over");
+    }
+}
+
+/// The peer has run out of time.
+pub fn timed_out(conn: &mut Conn, world: &mut World, why: &str) {
+    let Role::Rtmp(peer) = &mut conn.role else { return };
+    if let Job::Waiting { msid, name, .. } = &peer.job {
+        let (msid, name) = (*msid, printable(name, QUOTED));
+        let text = format!("nobody publishes {name}");
+        peer.session.reject(msid, "NetStream.Play.StreamNotFound", &text, conn.out.buffer());
+        world.complain("rtmp", conn, &format!("waited in vain: {text}"));
+        conn.finish(world, why);
+        return;
+    }
+    if !peer.greeted || peer.home.is_none() {
+        world.complain("rtmp", conn, &why);
+    }
+    conn.finish(world, why);
+}

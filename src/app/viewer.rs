@@ -1,0 +1,164 @@
+//! How a stream is written to a viewer: the one place that calls `write`.
+
+use super::conn::Conn;
+use super::hub::{Live, StreamId};
+use crate::media::cursor::Cursor;
+use crate::media::mux::{Format, Gather, SCRATCH};
+use crate::net::socket::Io;
+use std::io::IoSlice;
+
+/// Bytes written to one connection in one turn; what is left is written in the next.
+pub const WRITE_BUDGET: usize = 256 << 10;
+
+/// A connection's place in a stream.
+#[derive(Debug)]
+pub struct Viewer {
+    /// What it watches.
+    pub stream: StreamId,
+    /// Its slot in the fan-out.
+    pub phase: usize,
+    /// Where it is.
+    pub cursor: Cursor,
+    /// How it is written to.
+    pub format: Format,
+    /// It asked for a pause.
+    pub paused: bool,
+    /// Milliseconds after which it wants to see no more.
+    pub until_ms: Option<u64>,
+    /// When it joined.
+    pub since: u64,
+    /// Bytes that the connection had sent then.
+    pub sent_before: u64,
+}
+
+/// What came of writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flushed {
+    /// All that is due is written.
+    Done,
+    /// The kernel takes no more for now.
+    Blocked,
+    /// There is more, in the next turn.
+    Again,
+    /// The viewer has all that it will get: the stream is over, or its time is.
+    Over,
+    /// The connection is broken.
+    Broken(std::io::ErrorKind),
+}
+
+/// Bytes of our own making that wait to be sent: replies, heads.
+#[derive(Debug, Default)]
+pub struct Out {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Out {
+    /// Where replies are appended.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Whether all was sent.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Bytes that wait.
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.bytes.get(self.sent..).unwrap_or_default()
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.sent += n;
+        if self.sent >= self.bytes.len() {
+            // Most connections are viewers, who never need it again.
+            *self = Out::default();
+        }
+    }
+}
+
+/// Writes what is due on a connection. `live` is the stream that it watches.
+pub fn flush(conn: &mut Conn, live: Option<&Live>, now: u64) -> Flushed {
+    let mut budget = WRITE_BUDGET;
+    loop {
+        if !conn.socket.writable {
+            return Flushed::Blocked;
+        }
+        if budget == 0 {
+            return Flushed::Again;
+        }
+        let (viewer, out, socket) = conn.viewer_parts();
+        let mid_message = viewer.as_ref().is_some_and(|viewer| viewer.cursor.mid_message());
+        let (step, io) = match (viewer, live) {
+            _ if !out.is_empty() && !mid_message => {
+                let io = socket.write(&[IoSlice::new(out.rest())]);
+                if let Io::Moved(n) = io {
+                    out.advance(n);
+                }
+                (Step::Wrote, io)
+            }
+            (Some(viewer), Some(live)) => {
+                let whole = out.is_empty();
+                write_stream(viewer, live, whole, budget, |slices| socket.write(slices))
+            }
+            _ => return Flushed::Done,
+        };
+        match (step, io) {
+            (Step::Nothing(flushed), _) => return flushed,
+            (Step::Wrote, Io::Moved(n)) => {
+                budget = budget.saturating_sub(n);
+                conn.blocked_since = None;
+            }
+            (Step::Wrote, Io::WouldBlock) => {
+                conn.blocked_since.get_or_insert(now);
+                return Flushed::Blocked;
+            }
+            (Step::Wrote, Io::Closed) => return Flushed::Broken(std::io::ErrorKind::WriteZero),
+            (Step::Wrote, Io::Broken(kind)) => return Flushed::Broken(kind),
+        }
+    }
+}
+
+enum Step {
+    Wrote,
+    Nothing(Flushed),
+}
+
+/// Writes messages of the stream; with `whole` false only the rest of the one in flight, so that a reply can follow.
+fn write_stream(
+    viewer: &mut Viewer,
+    live: &Live,
+    whole: bool,
+    budget: usize,
+    write: impl FnOnce(&[IoSlice<'_>]) -> Io,
+) -> (Step, Io) {
+    let idle = |flushed| (Step::Nothing(flushed), Io::WouldBlock);
+    let Viewer { cursor, format, .. } = viewer;
+    let feed = &live.stream.feed;
+    let between = !cursor.mid_message();
+    if between && viewer.paused {
+        return idle(Flushed::Done);
+    }
+    if between && viewer.until_ms.is_some_and(|until| cursor.started() && cursor.played_ms() >= until) {
+        return idle(Flushed::Over);
+    }
+    cursor.settle(feed, live.stream.video().is_some());
+    let budget = if whole { budget } else { cursor.left_in_message(feed, *format).min(budget) };
+    let mut scratch = [0u8; SCRATCH];
+    let mut gather = Gather::new(&mut scratch, budget);
+    cursor.gather(feed, *format, &mut gather);
+    let (slices, total) = gather.finish();
+    if total == 0 {
+        return idle(if live.ended { Flushed::Over } else { Flushed::Done });
+    }
+    let io = write(slices);
+    if let Io::Moved(n) = io {
+        cursor.advance(feed, *format, n);
+    }
+    (Step::Wrote, io)
+}

@@ -1,0 +1,103 @@
+//! What all connections share, and how one connection's deeds reach another: by a list that the loop works off.
+
+use super::conn::Conn;
+use super::hub::{Hub, StreamId};
+use super::quiet::Quiet;
+use crate::conf::Config;
+use crate::net::slots::Id;
+use crate::net::timers::Timers;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// What a timer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Timer {
+    /// Look whether this connection has run out of time.
+    Connection(Id),
+    /// Viewers of this stream are due.
+    Tick(StreamId),
+    /// Look whether this stream can start, or has ended.
+    Stream(StreamId),
+    /// Try to accept again.
+    Accept,
+    /// The demo's next frame.
+    Demo,
+    /// Stop waiting for connections to end.
+    Drain,
+}
+
+/// Something for the loop to do to other connections once the present one is done with.
+#[derive(Debug)]
+pub enum Action {
+    /// Another publisher has taken this one's stream.
+    Evict(Id),
+    /// Viewers who wait for this stream can be started.
+    Start(StreamId),
+    /// Frames came in for viewers who get each at once.
+    Send(StreamId),
+    /// Frames that no viewer needs can be dropped.
+    Trim(StreamId),
+    /// The stream is over: its viewers get what is left, then the end.
+    End(StreamId),
+}
+
+/// Shared state.
+#[derive(Debug)]
+pub struct World {
+    /// The configuration in force.
+    pub config: Rc<Config>,
+    /// The streams.
+    pub hub: Hub,
+    /// Deadlines.
+    pub timers: Timers<Timer>,
+    /// Milliseconds of the loop's clock at the start of this turn.
+    pub now: u64,
+    /// Connections with something to write.
+    pub dirty: VecDeque<Id>,
+    /// Connections that are freed at the end of this turn.
+    pub closing: Vec<Id>,
+    /// Work for the loop.
+    pub actions: VecDeque<Action>,
+    /// Limits repeated log lines.
+    pub quiet: Quiet,
+}
+
+impl World {
+    /// An empty world.
+    pub fn new(config: Rc<Config>) -> World {
+        World {
+            config,
+            hub: Hub::default(),
+            timers: Timers::default(),
+            now: 0,
+            dirty: VecDeque::new(),
+            closing: Vec::new(),
+            actions: VecDeque::new(),
+            quiet: Quiet::default(),
+        }
+    }
+
+    /// Has the connection's output written in this turn.
+    pub fn mark(&mut self, conn: &mut Conn) {
+        if !conn.dirty {
+            conn.dirty = true;
+            self.dirty.push_back(conn.id);
+        }
+    }
+
+    /// Frees the connection at the end of this turn.
+    pub fn close(&mut self, conn: &mut Conn, why: &str) {
+        if conn.gone.is_none() {
+            conn.gone = Some(why.to_owned());
+            self.closing.push(conn.id);
+        }
+    }
+
+    /// Writes a limited log line about a peer's fault.
+    pub fn complain(&mut self, kind: &'static str, conn: &Conn, what: &dyn std::fmt::Display) {
+        if let Some(left_out) = self.quiet.allow(kind, self.now) {
+            let more = if left_out > 0 { format!(" ({left_out} more like this before)") } else { String::new() };
+            log::warn!(target: kind, "{} {}: {what}{more}", conn.tag(), conn.peer);
+        }
+    }
+}
