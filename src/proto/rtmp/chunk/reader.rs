@@ -275,6 +275,14 @@ impl ChunkReader {
         self.held
     }
 
+    /// Memory taken on the heap, in bytes: what is held, and the headers of all chunk streams.
+    #[must_use]
+    pub fn heap(&self) -> usize {
+        let partials = self.streams.iter().map(|stream| stream.partial.capacity());
+        let headers = self.streams.capacity().saturating_mul(size_of::<Stream>());
+        partials.fold(headers, usize::saturating_add)
+    }
+
     /// Takes bytes from `input` up to the end of the next message, which it returns; `None` once all input is
     /// taken and no message is complete. Set Chunk Size and Abort take effect here and are returned too.
     ///
