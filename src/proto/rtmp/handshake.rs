@@ -157,7 +157,8 @@ impl ServerHandshake {
         }
     }
 
-    /// Takes from `input` what belongs to the handshake and appends answers to `out`.
+    /// Takes from `input` what belongs to the handshake and appends answers to `out`. Once done, further
+    /// calls take nothing and give the same.
     ///
     /// # Errors
     /// The peer speaks something else. The error is final: later calls give it again.
@@ -236,7 +237,7 @@ impl ServerHandshake {
         let mut s1 = self.filler.packet(self.now_ms, SERVER_VERSION);
         sign_packet(&mut s1, schema, SERVER_NAME);
         out.extend_from_slice(&s1);
-        out.extend_from_slice(&signed_answer(&mut self.filler, self.now_ms, SERVER_NAME, &digest));
+        out.extend_from_slice(&signed_answer(&mut self.filler, SERVER_NAME, &digest));
         schema.kind()
     }
 }
@@ -277,7 +278,8 @@ impl ClientHandshake {
         out.extend_from_slice(&c1);
     }
 
-    /// Takes from `input` what belongs to the handshake; appends C2 to `out` once S1 is whole.
+    /// Takes from `input` what belongs to the handshake; appends C2 to `out` once S1 is whole. Once done,
+    /// further calls take nothing and give the same.
     ///
     /// # Errors
     /// The peer speaks something else. The error is final: later calls give it again.
@@ -318,7 +320,7 @@ impl ClientHandshake {
             out.extend_from_slice(s1);
             return Kind::Simple;
         };
-        out.extend_from_slice(&signed_answer(&mut self.filler, self.now_ms, CLIENT_NAME, &digest));
+        out.extend_from_slice(&signed_answer(&mut self.filler, CLIENT_NAME, &digest));
         schema.kind()
     }
 }
@@ -419,8 +421,9 @@ fn sign_packet(packet: &mut [u8; PACKET], schema: Schema, name: &[u8]) {
 }
 
 /// C2 or S2 of the complex form: filler, and its signature with a key made from the digest it answers.
-fn signed_answer(filler: &mut Filler, now_ms: u32, name: &[u8], digest: &[u8; DIGEST]) -> [u8; PACKET] {
-    let mut packet = filler.packet(now_ms, [0; 4]);
+/// Where the simple form has a version of zeros there is filler too: librtmp takes zeros for a refusal.
+fn signed_answer(filler: &mut Filler, name: &[u8], digest: &[u8; DIGEST]) -> [u8; PACKET] {
+    let mut packet = filler.bytes();
     if let Some((rest, signature)) = packet.split_last_chunk_mut::<DIGEST>() {
         let key = hmac(&[name, &KEY_TAIL], &[digest]);
         *signature = hmac(&[&key], &[rest]);
@@ -467,12 +470,17 @@ impl Filler {
         z ^ (z >> 31)
     }
 
-    /// Time, version, filler.
-    fn packet(&mut self, now_ms: u32, version: [u8; 4]) -> [u8; PACKET] {
+    fn bytes(&mut self) -> [u8; PACKET] {
         let mut packet = [0; PACKET];
         for chunk in packet.chunks_mut(8) {
             chunk.iter_mut().zip(self.next().to_be_bytes()).for_each(|(to, from)| *to = from);
         }
+        packet
+    }
+
+    /// C1 or S1: time, version, filler.
+    fn packet(&mut self, now_ms: u32, version: [u8; 4]) -> [u8; PACKET] {
+        let mut packet = self.bytes();
         let head = now_ms.to_be_bytes().into_iter().chain(version);
         packet.iter_mut().zip(head).for_each(|(to, from)| *to = from);
         packet
@@ -611,6 +619,7 @@ mod tests {
             assert_eq!(find_digest(s1, SERVER_NAME).unwrap().0, schema, "the answer has the client's schema");
             let key = hmac(&[SERVER_NAME, &KEY_TAIL], &[&c1[at..at + 32]]);
             assert_eq!(s2[1504..], hmac(&[&key], &[&s2[..1504]]));
+            assert_ne!(s2[4..8], [0; 4], "librtmp takes zeros for a refusal");
         }
     }
 
