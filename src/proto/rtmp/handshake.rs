@@ -581,6 +581,24 @@ mod tests {
     }
 
     #[test]
+    fn digest_places_wrap_within_their_block() {
+        for (offset, first, second) in
+            [([0; 4], 12, 776), ([181, 182, 182, 182], 739, 1503), ([182; 4], 12, 776), ([255; 4], 304, 1068)]
+        {
+            let mut packet = [0; PACKET];
+            packet[8..12].copy_from_slice(&offset);
+            packet[772..776].copy_from_slice(&offset);
+            assert_eq!(Schema::DigestFirst.digest_at(&packet), Some(first));
+            assert_eq!(Schema::KeyFirst.digest_at(&packet), Some(second));
+            for schema in [Schema::DigestFirst, Schema::KeyFirst] {
+                packet[4] = 1;
+                sign_packet(&mut packet, schema, CLIENT_NAME);
+                assert_eq!(find_digest(&packet, CLIENT_NAME).map(|found| found.0), Some(schema));
+            }
+        }
+    }
+
+    #[test]
     fn a_simple_client_gets_its_c1_back() {
         let client = simple_client([0, 0, 1, 0, 0, 0, 0, 0]);
         let (step, out, left) = serve(server(), [&client[..]]).unwrap();
