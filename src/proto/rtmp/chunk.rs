@@ -4,10 +4,12 @@
 //! bytes for formats 0 to 3), an extended timestamp (4 bytes, if the 24-bit field is all ones) and at most
 //! a chunk size of payload. [`reader`] and [`writer`] hold the two directions, which share nothing else.
 
+mod error;
 pub mod reader;
 pub mod writer;
 
-pub use reader::{ChunkError, ChunkReader, Limits, Message, Quirks};
+pub use error::ChunkError;
+pub use reader::{ChunkReader, Limits, Message, Quirks};
 pub use writer::{ChunkWriter, HEAD_MAX, continuation_head, message_head, write_message};
 
 /// Chunk size of each direction until a Set Chunk Size changes it, in bytes.

@@ -86,7 +86,7 @@ pub enum HandshakeError {
     Http,
     /// The encrypted form of RTMP, versions 6 and 8.
     Rtmpe,
-    /// A TLS record.
+    /// A TLS record: a handshake, or the alert of a server that expects one.
     Tls,
     /// Another version, or no RTMP at all.
     BadVersion(u8),
@@ -99,9 +99,9 @@ pub enum HandshakeError {
 impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Http => f.write_str("HTTP came to the RTMP port: use the port of http_server or http_api"),
+            Self::Http => f.write_str("HTTP where RTMP was expected: use the port of http_server or http_api for it"),
             Self::Rtmpe => f.write_str("RTMPE is not supported: use rtmp:// (or rtmps:// for encryption)"),
-            Self::Tls => f.write_str("TLS came to the RTMP port: use rtmp://, or the port of rtmps"),
+            Self::Tls => f.write_str("TLS where plain RTMP was expected: use rtmp://, or the port of rtmps"),
             Self::BadVersion(version) => {
                 write!(f, "not RTMP: the first byte is {version} and not 3; check the peer's address and port")
             }
@@ -157,7 +157,8 @@ impl ServerHandshake {
         }
     }
 
-    /// Takes from `input` what belongs to the handshake and appends answers to `out`.
+    /// Takes from `input` what belongs to the handshake and appends answers to `out`. Once done, further
+    /// calls take nothing and give the same.
     ///
     /// # Errors
     /// The peer speaks something else. The error is final: later calls give it again.
@@ -236,7 +237,7 @@ impl ServerHandshake {
         let mut s1 = self.filler.packet(self.now_ms, SERVER_VERSION);
         sign_packet(&mut s1, schema, SERVER_NAME);
         out.extend_from_slice(&s1);
-        out.extend_from_slice(&signed_answer(&mut self.filler, self.now_ms, SERVER_NAME, &digest));
+        out.extend_from_slice(&signed_answer(&mut self.filler, SERVER_NAME, &digest));
         schema.kind()
     }
 }
@@ -277,7 +278,8 @@ impl ClientHandshake {
         out.extend_from_slice(&c1);
     }
 
-    /// Takes from `input` what belongs to the handshake; appends C2 to `out` once S1 is whole.
+    /// Takes from `input` what belongs to the handshake; appends C2 to `out` once S1 is whole. Once done,
+    /// further calls take nothing and give the same.
     ///
     /// # Errors
     /// The peer speaks something else. The error is final: later calls give it again.
@@ -318,7 +320,7 @@ impl ClientHandshake {
             out.extend_from_slice(s1);
             return Kind::Simple;
         };
-        out.extend_from_slice(&signed_answer(&mut self.filler, self.now_ms, CLIENT_NAME, &digest));
+        out.extend_from_slice(&signed_answer(&mut self.filler, CLIENT_NAME, &digest));
         schema.kind()
     }
 }
@@ -327,7 +329,7 @@ fn check_version(first: u8) -> Result<(), HandshakeError> {
     match first {
         VERSION => Ok(()),
         6 | 8 => Err(HandshakeError::Rtmpe),
-        0x16 => Err(HandshakeError::Tls),
+        0x15 | 0x16 => Err(HandshakeError::Tls),
         b'A'..=b'Z' => Err(HandshakeError::Http),
         other => Err(HandshakeError::BadVersion(other)),
     }
@@ -419,8 +421,9 @@ fn sign_packet(packet: &mut [u8; PACKET], schema: Schema, name: &[u8]) {
 }
 
 /// C2 or S2 of the complex form: filler, and its signature with a key made from the digest it answers.
-fn signed_answer(filler: &mut Filler, now_ms: u32, name: &[u8], digest: &[u8; DIGEST]) -> [u8; PACKET] {
-    let mut packet = filler.packet(now_ms, [0; 4]);
+/// Where the simple form has a version of zeros there is filler too: librtmp takes zeros for a refusal.
+fn signed_answer(filler: &mut Filler, name: &[u8], digest: &[u8; DIGEST]) -> [u8; PACKET] {
+    let mut packet = filler.bytes();
     if let Some((rest, signature)) = packet.split_last_chunk_mut::<DIGEST>() {
         let key = hmac(&[name, &KEY_TAIL], &[digest]);
         *signature = hmac(&[&key], &[rest]);
@@ -467,14 +470,327 @@ impl Filler {
         z ^ (z >> 31)
     }
 
-    /// Time, version, filler.
-    fn packet(&mut self, now_ms: u32, version: [u8; 4]) -> [u8; PACKET] {
+    fn bytes(&mut self) -> [u8; PACKET] {
         let mut packet = [0; PACKET];
         for chunk in packet.chunks_mut(8) {
             chunk.iter_mut().zip(self.next().to_be_bytes()).for_each(|(to, from)| *to = from);
         }
+        packet
+    }
+
+    /// C1 or S1: time, version, filler.
+    fn packet(&mut self, now_ms: u32, version: [u8; 4]) -> [u8; PACKET] {
+        let mut packet = self.bytes();
         let head = now_ms.to_be_bytes().into_iter().chain(version);
         packet.iter_mut().zip(head).for_each(|(to, from)| *to = from);
         packet
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entropy(seed: u8) -> Entropy {
+        Entropy([seed; 64])
+    }
+
+    fn server() -> ServerHandshake {
+        ServerHandshake::new(entropy(1), 1000, false)
+    }
+
+    /// What a server makes of `pieces`: its last step, its answer, and the bytes it left.
+    fn serve<'a>(
+        mut server: ServerHandshake,
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(Step, Vec<u8>, Vec<u8>), HandshakeError> {
+        let (mut out, mut left, mut step) = (Vec::new(), Vec::new(), Step::NeedMore);
+        for mut input in pieces {
+            if step == Step::NeedMore {
+                step = server.feed(&mut input, &mut out)?;
+            }
+            assert!(step != Step::NeedMore || input.is_empty(), "all is taken while more is needed");
+            left.extend_from_slice(input);
+        }
+        Ok((step, out, left))
+    }
+
+    fn done(kind: Kind) -> Step {
+        Step::Done { kind, client_ip: None }
+    }
+
+    fn packet(head: [u8; 8]) -> [u8; PACKET] {
+        let mut packet = core::array::from_fn(|i| (i * 7 + 3) as u8);
+        packet[..8].copy_from_slice(&head);
+        packet
+    }
+
+    /// C0 C1 C2 with the head given, and a chunk after them.
+    fn simple_client(head: [u8; 8]) -> Vec<u8> {
+        [&[3][..], &packet(head), &packet([9; 8]), b"chunks"].concat()
+    }
+
+    fn hex(text: &str) -> [u8; 32] {
+        core::array::from_fn(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap())
+    }
+
+    /// Computed apart from this code, for the packet of bytes 3, 10, 17 and so on.
+    #[test]
+    fn digest_vectors() {
+        let plain: [u8; PACKET] = core::array::from_fn(|i| (i * 7 + 3) as u8);
+        for (schema, at, name, want) in [
+            (
+                Schema::KeyFirst,
+                942,
+                CLIENT_NAME,
+                "492c04ebd265e6343c4c12f5580a46399bec2724821f27f321b95ca75b63b318",
+            ),
+            (
+                Schema::KeyFirst,
+                942,
+                SERVER_NAME,
+                "01d1722f262d0920a2fd6c2cff614d034585bbacbc28b5c77a88ca2fc0c3b984",
+            ),
+            (
+                Schema::DigestFirst,
+                290,
+                CLIENT_NAME,
+                "36d27b365b84e5e55f376e2f24f3a7dd6b8b5e9b002f035f99366c07e43b8d41",
+            ),
+            (
+                Schema::DigestFirst,
+                290,
+                SERVER_NAME,
+                "2e691a99791972c8b772eb258df6475daab3454c59f81df497d3012cce3ec8bc",
+            ),
+        ] {
+            let mut signed = plain;
+            sign_packet(&mut signed, schema, name);
+            assert_eq!(signed[at..at + 32], hex(want));
+            assert_eq!((&signed[..at], &signed[at + 32..]), (&plain[..at], &plain[at + 32..]));
+            assert_eq!(find_digest(&signed, name), Some((schema, hex(want))));
+        }
+        let digest: [u8; 32] = core::array::from_fn(|i| i as u8);
+        for (name, want) in [
+            (CLIENT_NAME, "284c96e80458de5bca470ddda3f8a553d89856199073a49d480ad6b6805f425f"),
+            (SERVER_NAME, "7fce027fd61c568e1d886d89070214fd2a2391e2c75bf93581cd361dab63b9fa"),
+        ] {
+            let key = hmac(&[name, &KEY_TAIL], &[&digest]);
+            assert_eq!(hmac(&[&key], &[&plain[..1504]]), hex(want));
+        }
+    }
+
+    #[test]
+    fn digest_places_wrap_within_their_block() {
+        for (offset, first, second) in
+            [([0; 4], 12, 776), ([181, 182, 182, 182], 739, 1503), ([182; 4], 12, 776), ([255; 4], 304, 1068)]
+        {
+            let mut packet = [0; PACKET];
+            packet[8..12].copy_from_slice(&offset);
+            packet[772..776].copy_from_slice(&offset);
+            assert_eq!(Schema::DigestFirst.digest_at(&packet), Some(first));
+            assert_eq!(Schema::KeyFirst.digest_at(&packet), Some(second));
+            for schema in [Schema::DigestFirst, Schema::KeyFirst] {
+                packet[4] = 1;
+                sign_packet(&mut packet, schema, CLIENT_NAME);
+                assert_eq!(find_digest(&packet, CLIENT_NAME).map(|found| found.0), Some(schema));
+            }
+        }
+    }
+
+    #[test]
+    fn a_simple_client_gets_its_c1_back() {
+        let client = simple_client([0, 0, 1, 0, 0, 0, 0, 0]);
+        let (step, out, left) = serve(server(), [&client[..]]).unwrap();
+        assert_eq!((step, &left[..]), (done(Kind::Simple), &b"chunks"[..]));
+        assert_eq!(out.len(), 1 + 2 * PACKET);
+        assert_eq!(out[..9], [3, 0, 0, 3, 0xE8, 0, 0, 0, 0], "S0, the time, no version");
+        assert_eq!(out[1 + PACKET..], client[1..1 + PACKET]);
+    }
+
+    #[test]
+    fn a_version_without_a_valid_digest_is_simple() {
+        let client = simple_client([0, 0, 1, 0, 9, 0, 124, 2]);
+        let (step, out, _) = serve(server(), [&client[..]]).unwrap();
+        assert_eq!(step, done(Kind::Simple));
+        assert_eq!(out[5..9], [0; 4], "a digest is promised to nobody who has none");
+    }
+
+    #[test]
+    fn a_digest_with_version_zero_is_simple() {
+        let mut c1 = packet([0; 8]);
+        sign_packet(&mut c1, Schema::DigestFirst, CLIENT_NAME);
+        let (step, out, _) = serve(server(), [&[3][..], &c1, &c1]).unwrap();
+        assert_eq!((step, &out[1 + PACKET..]), (done(Kind::Simple), &c1[..]));
+    }
+
+    #[test]
+    fn both_schemas_get_a_signed_answer() {
+        for schema in [Schema::KeyFirst, Schema::DigestFirst] {
+            let mut c1 = packet([0, 0, 0, 0, 9, 0, 124, 2]);
+            sign_packet(&mut c1, schema, CLIENT_NAME);
+            let at = schema.digest_at(&c1).unwrap();
+            let (step, out, left) = serve(server(), [&[3][..], &c1, &packet([0; 8])]).unwrap();
+            assert_eq!((step, left.len()), (done(schema.kind()), 0));
+            let (s1, s2) = out[1..].split_at(PACKET);
+            assert_ne!(s1[4..8], [0; 4]);
+            assert_eq!(find_digest(s1, SERVER_NAME).unwrap().0, schema, "the answer has the client's schema");
+            let key = hmac(&[SERVER_NAME, &KEY_TAIL], &[&c1[at..at + 32]]);
+            assert_eq!(s2[1504..], hmac(&[&key], &[&s2[..1504]]));
+            assert_ne!(s2[4..8], [0; 4], "librtmp takes zeros for a refusal");
+        }
+    }
+
+    #[test]
+    fn the_answer_does_not_wait_for_c2() {
+        let client = simple_client([0; 8]);
+        let (step, out, _) = serve(server(), [&client[..PACKET]]).unwrap();
+        assert_eq!((step, out.len()), (Step::NeedMore, 0));
+        let (step, out, _) = serve(server(), [&client[..1 + PACKET]]).unwrap();
+        assert_eq!((step, out.len()), (Step::NeedMore, 1 + 2 * PACKET));
+    }
+
+    #[test]
+    fn every_split_gives_the_same() {
+        let mut complex = simple_client([0, 0, 0, 7, 9, 0, 124, 2]);
+        let c1: &mut [u8; PACKET] = complex[1..].first_chunk_mut().unwrap();
+        sign_packet(c1, Schema::KeyFirst, CLIENT_NAME);
+        let proxied = [&[0xF3, 0, 6, 10, 1, 2, 3, 0xAA, 0xBB][..], &simple_client([0; 8])].concat();
+        for client in [simple_client([0; 8]), complex, proxied] {
+            let server = || ServerHandshake::new(entropy(3), 77, true);
+            let whole = serve(server(), [&client[..]]).unwrap();
+            assert_eq!(whole.2, b"chunks");
+            assert_eq!(serve(server(), client.chunks(1)).unwrap(), whole);
+            for cut in (0..20).chain((20..client.len()).step_by(13)).chain(client.len() - 20..client.len()) {
+                let (first, second) = client.split_at(cut);
+                assert_eq!(serve(server(), [first, second]).unwrap(), whole, "cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_protocols_are_named_and_the_error_is_final() {
+        for (bytes, want, word) in [
+            (&b"GET / HTTP/1.1\r\n"[..], HandshakeError::Http, "http_server"),
+            (b"POST /open/1", HandshakeError::Http, "HTTP"),
+            (b"OPTIONS *", HandshakeError::Http, "HTTP"),
+            (b"HEAD /", HandshakeError::Http, "HTTP"),
+            (&[6], HandshakeError::Rtmpe, "RTMPE"),
+            (&[8], HandshakeError::Rtmpe, "RTMPE"),
+            (&[0x16, 3, 1], HandshakeError::Tls, "rtmps"),
+            (&[0], HandshakeError::BadVersion(0), "first byte is 0"),
+            (&[0xF3, 0, 4], HandshakeError::UntrustedProxy, "trust"),
+        ] {
+            let (mut server, mut out) = (server(), Vec::new());
+            assert_eq!(server.feed(&mut &bytes[..], &mut out), Err(want));
+            assert!(want.to_string().contains(word), "{want}");
+            assert_eq!(server.feed(&mut &simple_client([0; 8])[..], &mut out), Err(want));
+            assert!(out.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_trusted_proxy_gives_the_clients_address() {
+        let server = || ServerHandshake::new(entropy(1), 0, true);
+        for (prefix, ip) in [
+            (&[0xF3, 0, 4, 192, 168, 1, 20][..], Some(Ipv4Addr::new(192, 168, 1, 20))),
+            (&[0xF3, 0, 7, 10, 0, 0, 1, 0xF3, 0xF3, 3][..], Some(Ipv4Addr::new(10, 0, 0, 1))),
+            (&[0xF3, 0, 0][..], None),
+            (&[0xF3, 0, 3, 10, 0, 0][..], None),
+            (&[][..], None),
+        ] {
+            let client = [prefix, &simple_client([0; 8])].concat();
+            let (step, _, left) = serve(server(), [&client[..]]).unwrap();
+            assert_eq!(step, Step::Done { kind: Kind::Simple, client_ip: ip });
+            assert_eq!(left, b"chunks");
+        }
+        let long = serve(server(), [&[0xF3, 0x04, 0x01][..]]);
+        assert_eq!(long, Err(HandshakeError::ProxyPrefixTooLong(1025)));
+        let most = [&[0xF3, 0x04, 0x00][..], &[0; 1024], &simple_client([0; 8])].concat();
+        assert!(serve(server(), [&most[..]]).is_ok());
+        let twice = serve(server(), [&[0xF3, 0, 4, 1, 2, 3, 4, 0xF3][..]]);
+        assert_eq!(twice, Err(HandshakeError::BadVersion(0xF3)));
+    }
+
+    /// Runs both ends against each other and gives what each of them saw.
+    fn both(mut client: ClientHandshake) -> (Step, Step) {
+        let (mut server, mut to_server, mut to_client) = (server(), Vec::new(), Vec::new());
+        client.start(&mut to_server);
+        assert_eq!(server.feed(&mut &to_server[..], &mut to_client), Ok(Step::NeedMore));
+        let mut c2 = Vec::new();
+        to_client.extend_from_slice(b"chunks");
+        let mut input = &to_client[..];
+        let client_step = client.feed(&mut input, &mut c2).unwrap();
+        assert_eq!((input, c2.len()), (&b"chunks"[..], PACKET));
+        (server.feed(&mut &c2[..], &mut Vec::new()).unwrap(), client_step)
+    }
+
+    #[test]
+    fn our_client_and_our_server_understand_each_other() {
+        for (complex, kind) in [(false, Kind::Simple), (true, Kind::Complex1)] {
+            for seed in 0..20 {
+                assert_eq!(both(ClientHandshake::new(entropy(seed), 5, complex)), (done(kind), done(kind)));
+            }
+        }
+    }
+
+    #[test]
+    fn the_client_sends_c2_when_s1_is_whole_and_falls_back_to_simple() {
+        let mut client = ClientHandshake::new(entropy(1), 5, true);
+        let mut out = Vec::new();
+        client.start(&mut out);
+        assert_eq!(find_digest(&out[1..], CLIENT_NAME).unwrap().0, Schema::DigestFirst);
+        out.clear();
+        let s1 = packet([0, 0, 0, 1, 0, 0, 0, 0]);
+        assert_eq!(client.feed(&mut &[3][..], &mut out), Ok(Step::NeedMore));
+        for byte in s1 {
+            assert!(out.is_empty());
+            assert_eq!(client.feed(&mut &[byte][..], &mut out), Ok(Step::NeedMore));
+        }
+        assert_eq!(out, s1);
+        let mut s2 = &[&[0; PACKET][..], b"x"].concat()[..];
+        assert_eq!(client.feed(&mut s2, &mut out), Ok(done(Kind::Simple)));
+        assert_eq!((s2, out.len()), (&b"x"[..], PACKET));
+    }
+
+    #[test]
+    fn the_client_signs_its_answer_to_a_server_with_a_digest() {
+        let mut client = ClientHandshake::new(entropy(1), 5, true);
+        client.start(&mut Vec::new());
+        let mut s1 = packet([0, 0, 0, 1, 4, 5, 0, 1]);
+        sign_packet(&mut s1, Schema::KeyFirst, SERVER_NAME);
+        let (_, digest) = find_digest(&s1, SERVER_NAME).unwrap();
+        let mut c2 = Vec::new();
+        client.feed(&mut &[&[3][..], &s1].concat()[..], &mut c2).unwrap();
+        let key = hmac(&[CLIENT_NAME, &KEY_TAIL], &[&digest]);
+        assert_eq!(c2[1504..], hmac(&[&key], &[&c2[..1504]]));
+    }
+
+    #[test]
+    fn the_client_names_what_is_no_rtmp_server() {
+        for (first, want) in
+            [(b'H', HandshakeError::Http), (6, HandshakeError::Rtmpe), (0x15, HandshakeError::Tls)]
+        {
+            let mut client = ClientHandshake::new(entropy(1), 5, false);
+            assert_eq!(client.feed(&mut &[first][..], &mut Vec::new()), Err(want));
+        }
+    }
+
+    #[test]
+    fn filler_depends_on_all_entropy_and_differs_from_one_packet_to_the_next() {
+        let mut changed = Entropy([7; 64]);
+        changed.0[63] = 8;
+        let (mut a, mut b) = (Filler::new(&Entropy([7; 64])), Filler::new(&changed));
+        let first = a.packet(0, [0; 4]);
+        assert_ne!(first, b.packet(0, [0; 4]));
+        assert_ne!(first, a.packet(0, [0; 4]));
+    }
+
+    #[test]
+    fn the_state_is_small_once_answered() {
+        let (mut server, mut out) = (server(), Vec::new());
+        server.feed(&mut &simple_client([0; 8])[..1 + PACKET], &mut out).unwrap();
+        assert!(matches!(server.state, ServerState::C2 { left: PACKET, .. }), "C1 is not kept");
+        assert!(size_of::<ServerHandshake>() <= 64, "{}", size_of::<ServerHandshake>());
     }
 }
