@@ -185,3 +185,76 @@ fn program_config_channels(r: &mut BitReader<'_>) -> Option<u8> {
     r.skip(8 * comment)?;
     u8::try_from(channels).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::testing::{Bits, Noise, hex};
+
+    /// Type, rate, channels, SBR, PS, rate played.
+    fn summary(data: &[u8]) -> Option<(u8, u32, u8, bool, bool, u32)> {
+        parse_config(data).map(|c| (c.object_type, c.rate, c.channels, c.sbr, c.ps, c.output_rate))
+    }
+
+    #[test]
+    fn configurations_seen_in_the_wild() {
+        for (name, text, expected) in [
+            ("ffmpeg 44.1 kHz stereo", "1210 56e500", (2, 44100, 2, false, false, 44100)),
+            ("ffmpeg 48 kHz 5.1", "11b0 56e500", (2, 48000, 6, false, false, 48000)),
+            ("ffmpeg 8 kHz mono", "1588 56e500", (2, 8000, 1, false, false, 8000)),
+            ("two bytes", "1190", (2, 48000, 2, false, false, 48000)),
+            ("HE-AAC, signalled in front", "2b92 0800", (2, 22050, 2, true, false, 44100)),
+            ("HE-AAC, signalled behind", "1390 56e5a0", (2, 22050, 2, true, false, 44100)),
+            ("HE-AAC v2, signalled in front", "eb8a 0800", (2, 22050, 1, true, true, 44100)),
+            ("HE-AAC v2, signalled behind", "1388 56e5a5 4880", (2, 22050, 1, true, true, 44100)),
+            ("AAC Main", "0a10", (1, 44100, 2, false, false, 44100)),
+            ("7.1", "11b8", (2, 48000, 8, false, false, 48000)),
+        ] {
+            assert_eq!(summary(&hex(text)), Some(expected), "{name}");
+        }
+        assert_eq!(parse_config(&hex("1388 56e5a5 4880")).unwrap().profile_name(), "HE-AAC v2");
+        assert_eq!(parse_config(&hex("1210")).unwrap().rate_index, Some(4));
+    }
+
+    #[test]
+    fn escapes_for_types_and_rates() {
+        let mut b = Bits::default();
+        let eld = b.put(5, 31).put(6, 7).put(4, 3).put(4, 1).finish();
+        assert_eq!(summary(&eld), Some((39, 48000, 1, false, false, 48000)));
+        let mut b = Bits::default();
+        let odd = b.put(5, 2).put(4, 15).put(24, 44_000).put(4, 2).put(3, 0).finish();
+        assert_eq!(summary(&odd), Some((2, 44_000, 2, false, false, 44_000)));
+        assert_eq!(parse_config(&odd).unwrap().rate_index, None);
+        let mut b = Bits::default();
+        let sbr = b.put(5, 5).put(4, 6).put(4, 2).put(4, 15).put(24, 48_001).put(5, 2).put(3, 0).finish();
+        assert_eq!(summary(&sbr), Some((2, 24000, 2, true, false, 48_001)));
+    }
+
+    #[test]
+    fn channels_from_a_program_config() {
+        let mut b = Bits::default();
+        b.put(5, 2).put(4, 3).put(4, 0).put(3, 0);
+        b.put(4, 0).put(2, 1).put(4, 3); // tag, type, rate
+        b.put(4, 2).put(4, 0).put(4, 1).put(2, 1).put(3, 0).put(4, 0).put(3, 0);
+        b.put(5, 0).put(5, 0x10).put(5, 0x10); // centre, front pair, back pair
+        b.put(4, 0); // LFE
+        let bytes = b.align().put(8, 2).put(16, 0x6869).put(11, 0x2b7).put(5, 5).put(1, 0).finish();
+        assert_eq!(summary(&bytes), Some((2, 48000, 6, false, false, 48000)));
+    }
+
+    #[test]
+    fn short_or_reserved_is_none() {
+        for text in ["", "12", "1680", "17", "2b92", "f8"] {
+            assert_eq!(parse_config(&hex(text)), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn noise_never_panics() {
+        let mut noise = Noise(911);
+        for _ in 0..30_000 {
+            let len = noise.below(12);
+            let _ = parse_config(&noise.bytes(len));
+        }
+    }
+}

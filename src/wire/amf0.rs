@@ -434,3 +434,195 @@ fn put_long(m: u8, s: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(&n.to_be_bytes());
     out.extend(bytes.iter().take(n as usize));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::testing::{Noise, hex};
+
+    /// Every type: the bytes and what they mean.
+    fn vectors() -> Vec<(&'static str, Value)> {
+        let properties = || vec![("a".to_owned(), Value::Number(1.0)), ("b".to_owned(), Value::string("x"))];
+        vec![
+            ("00 3ff0000000000000", Value::Number(1.0)),
+            ("00 c00c000000000000", Value::Number(-3.5)),
+            ("01 01", Value::Boolean(true)),
+            ("01 00", Value::Boolean(false)),
+            ("02 0007 636f6e6e656374", Value::string("connect")),
+            ("02 0000", Value::string("")),
+            ("02 0002 c3a9", Value::string("é")),
+            ("03 0001 61 00 3ff0000000000000 0001 62 02 0001 78 000009", Value::Object(properties())),
+            ("03 000009", Value::Object(vec![])),
+            ("05", Value::Null),
+            ("06", Value::Undefined),
+            (
+                "08 00000002 0001 61 00 3ff0000000000000 0001 62 02 0001 78 000009",
+                Value::EcmaArray(properties()),
+            ),
+            (
+                "0a 00000003 05 0101 0a00000000",
+                Value::StrictArray(vec![Value::Null, Value::Boolean(true), Value::StrictArray(vec![])]),
+            ),
+            ("0b 42774876e8000000 ffc4", Value::Date { millis: 1_600_000_000_000.0, zone: -60 }),
+            ("0c 00000003 616263", Value::LongString("abc".into())),
+            ("0d", Value::Unsupported),
+            ("0f 00000004 3c612f3e", Value::XmlDocument("<a/>".into())),
+            (
+                "10 0003 4f7267 0001 61 00 3ff0000000000000 0001 62 02 0001 78 000009",
+                Value::TypedObject { class: "Org".into(), properties: properties() },
+            ),
+        ]
+    }
+
+    #[test]
+    fn every_type_decodes_and_encodes_to_the_same_bytes() {
+        for (text, value) in vectors() {
+            let bytes = hex(text);
+            assert_eq!(decode(&bytes), Ok((value.clone(), bytes.len())), "{text}");
+            assert_eq!(encode_all([&value]), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_command_body_is_values_one_after_another() {
+        let all = vectors();
+        let bytes: Vec<u8> = all.iter().flat_map(|(text, _)| hex(text)).collect();
+        let values: Vec<Value> = all.into_iter().map(|(_, value)| value).collect();
+        assert_eq!(decode_all(&bytes), Ok(values));
+        assert_eq!(decode_all(&[]), Ok(vec![]));
+    }
+
+    #[test]
+    fn input_cut_anywhere_is_an_error_or_an_unclosed_object() {
+        for (text, value) in vectors() {
+            let bytes = hex(text);
+            for cut in 0..bytes.len() {
+                match decode(&bytes[..cut]) {
+                    Err(error) => assert_eq!(error, Amf0Error::Truncated, "{text} at {cut}"),
+                    Ok((partial, used)) => {
+                        assert_eq!(used, cut);
+                        let shorter = partial.properties().len() <= value.properties().len();
+                        assert!(shorter && !matches!(value, Value::StrictArray(_)), "{text} at {cut}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn metadata_of_ffmpeg() {
+        let body = hex(
+            "02000a6f6e4d65746144617461080000000800086475726174696f6e003fcc8b4395810625000d617564696f646174617261746500\
+             405f400000000000000f617564696f73616d706c65726174650040e5888000000000000f617564696f73616d706c6573697a650040\
+             30000000000000000673746572656f0101000c617564696f636f64656369640040240000000000000007656e636f64657202000d4c\
+             61766635392e32372e313030000866696c6573697a650040afbc0000000000000009",
+        );
+        let values = decode_all(&body).unwrap();
+        assert_eq!(values[0].as_str(), Some("onMetaData"));
+        let get = |key| values[1].get(key).unwrap();
+        assert_eq!(get("audiosamplerate").as_f64(), Some(44100.0));
+        assert_eq!(get("stereo").as_bool(), Some(true));
+        assert_eq!(get("encoder").as_str(), Some("Lavf59.27.100"));
+        assert_eq!((values[1].properties().len(), values[1].get("nothing")), (8, None));
+        assert_eq!(encode_all(&values), body);
+    }
+
+    #[test]
+    fn sloppy_encoders_are_understood() {
+        let one = Value::ecma_array([("a", Value::Null)]);
+        for text in [
+            "08 00000000 0001 61 05 000009",
+            "08 ffffffff 0001 61 05 000009",
+            "08 00000001 0001 61 05",
+            "08 00000001 0001 61 05 00",
+            "08 00000001 0001 61 05 0000",
+        ] {
+            assert_eq!(decode_all(&hex(text)), Ok(vec![one.clone()]), "{text}");
+        }
+        assert_eq!(
+            decode_all(&hex("03 0001 61 03 0001 62 05")),
+            Ok(vec![Value::object([("a", Value::object([("b", Value::Null)]))])])
+        );
+        assert_eq!(decode_all(&hex("03 0000 05 000009")), Ok(vec![Value::object([("", Value::Null)])]));
+        assert_eq!(decode_all(&hex("02 0002 61ff")), Ok(vec![Value::string("a\u{fffd}")]));
+        assert_eq!(decode_all(&hex("01 07")), Ok(vec![Value::Boolean(true)]));
+    }
+
+    #[test]
+    fn references_repeat_an_earlier_value() {
+        // {a: [null]}, the array, the object, and an object that refers to the array
+        let values =
+            decode_all(&hex("03 0001 61 0a 00000001 05 000009  07 0001  07 0000  03 0001 62 07 0001 000009"));
+        let list = Value::StrictArray(vec![Value::Null]);
+        let object = Value::object([("a", list.clone())]);
+        assert_eq!(values, Ok(vec![object.clone(), list.clone(), object, Value::object([("b", list)])]));
+    }
+
+    #[test]
+    fn references_to_nothing_or_to_oneself_are_refused() {
+        assert_eq!(decode_all(&hex("07 0000")), Err(Amf0Error::BadReference(0)));
+        assert_eq!(decode_all(&hex("03 000009 07 0001")), Err(Amf0Error::BadReference(1)));
+        assert_eq!(decode_all(&hex("03 0001 61 07 0000 000009")), Err(Amf0Error::BadReference(0)));
+    }
+
+    #[test]
+    fn bombs_are_refused() {
+        let nested = |depth: usize| [[0x0a, 0, 0, 0, 1].repeat(depth), vec![0x05]].concat();
+        assert!(decode(&nested(MAX_DEPTH)).is_ok());
+        assert_eq!(decode(&nested(MAX_DEPTH + 1)), Err(Amf0Error::TooDeep));
+        assert_eq!(decode(&nested(1_000_000)), Err(Amf0Error::TooDeep));
+
+        // Each array holds the one before it ten times: 10^6 values in 6 steps.
+        let mut doubling = hex("0a 00000001 05");
+        for n in 0u16..6 {
+            doubling.extend([0x0a, 0, 0, 0, 10]);
+            (0..10).for_each(|_| doubling.extend([[0x07].as_slice(), &n.to_be_bytes()].concat()));
+        }
+        assert_eq!(decode_all(&doubling), Err(Amf0Error::TooLarge));
+
+        // One long text, repeated.
+        let mut repeated = hex("0a 00000001 0c 00010000");
+        repeated.extend(vec![b'x'; 0x10000]);
+        (0..100).for_each(|_| repeated.extend([0x07, 0, 0]));
+        assert_eq!(decode_all(&repeated), Err(Amf0Error::TooLarge));
+
+        assert_eq!(decode(&hex("0a ffffffff 05 05")), Err(Amf0Error::Truncated));
+        assert_eq!(decode_all(&vec![0x05; MAX_VALUES + 1]), Err(Amf0Error::TooLarge));
+        assert_eq!(decode(&hex("0c ffffffff 61")), Err(Amf0Error::Truncated));
+        for marker in [0x04, 0x09, 0x0e, 0x12, 0xff] {
+            assert_eq!(decode(&[marker]), Err(Amf0Error::UnknownMarker(marker)));
+        }
+    }
+
+    #[test]
+    fn text_too_long_for_its_form_is_sent_in_one_that_fits() {
+        let long = "é".repeat(40_000);
+        let value = Value::string(long.clone());
+        assert_eq!(decode(&encode_all([&value])).unwrap().0, Value::LongString(long.clone()));
+        let keyed = Value::object([(long, Value::Null)]);
+        let (decoded, _) = decode(&encode_all([&keyed])).unwrap();
+        assert_eq!(decoded.properties()[0].0, "é".repeat(32_767));
+    }
+
+    #[test]
+    fn noise_never_panics_and_what_decodes_encodes_again() {
+        let mut noise = Noise(0x9e37_79b9);
+        let seeds: Vec<Vec<u8>> = vectors().iter().map(|(text, _)| hex(text)).collect();
+        let whole = seeds.concat();
+        for round in 0..30_000 {
+            let bytes = match round % 3 {
+                0 => noise.mutate(&seeds[round % seeds.len()]),
+                1 => noise.mutate(&whole),
+                _ => {
+                    let len = noise.below(40);
+                    noise.bytes(len).iter().map(|b| b & 0x13).collect()
+                }
+            };
+            if let Ok(values) = decode_all(&bytes) {
+                let again = encode_all(&values);
+                let decoded = decode_all(&again).map(|v| encode_all(&v));
+                assert_eq!(decoded, Ok(again));
+            }
+        }
+    }
+}

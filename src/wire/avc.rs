@@ -214,3 +214,175 @@ fn cropping(r: &mut BitReader<'_>, chroma: Chroma, fields: u32) -> Option<(u32, 
     let y = top.checked_add(bottom)?.checked_mul(chroma.unit_y)?.checked_mul(fields)?;
     Some((x, y))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::testing::{Bits, Noise, hex};
+
+    /// Sequence headers made by x264 through ffmpeg, with what it was asked for.
+    const RECORDS: [(&str, &str, u8, u8, u32, u32); 8] = [
+        (
+            "baseline",
+            "0142c01effe100196742c01ed900a02ff97011000003000100000300320f162e4801000568cb83cb20",
+            66,
+            30,
+            640,
+            360,
+        ),
+        (
+            "main",
+            "014d401fffe10019674d401feca02802dd80880000030008000003019078c18cb001000568ebe3cb20",
+            77,
+            31,
+            1280,
+            720,
+        ),
+        (
+            "high",
+            "01640028ffe1001b67640028acd940780227e5c044000003000400000300c83c60c65801000668ebe3cb22c0fdf8f800",
+            100,
+            40,
+            1920,
+            1080,
+        ),
+        (
+            "odd width",
+            "01640015ffe1001a67640015acd941b1fe4f011000000300100000030320f162d96001000668ebe3cb22c0fdf8f800",
+            100,
+            21,
+            426,
+            240,
+        ),
+        (
+            "no cropping",
+            "0164000dffe100196764000dacd94141fb011000000300100000030320f142996001000668ebe3cb22c0fdf8f800",
+            100,
+            13,
+            320,
+            240,
+        ),
+        (
+            "interlaced",
+            "0164001effe100186764001eacd940b424d8088000000300800000190f8a14cb01000668fba3cb22c0fdf8f800",
+            100,
+            30,
+            720,
+            576,
+        ),
+        (
+            "4:2:2 10 bit",
+            "017a001effe1001b677a001eb6cd940d83de6f011000000300100000030320f162d96001000668ebe3cb22c0fefafa00",
+            122,
+            30,
+            854,
+            480,
+        ),
+        (
+            "4:4:4",
+            "01f4000dffe1001a67f4000d919b282a10f1f1f808800000030080000019078a14cb01000668ebe3c44844fff8f800",
+            244,
+            13,
+            322,
+            242,
+        ),
+    ];
+
+    #[test]
+    fn records_of_x264() {
+        for (name, text, profile, level, width, height) in RECORDS {
+            let config = parse_config(&hex(text)).unwrap();
+            assert_eq!(
+                (config.profile, config.level, config.width, config.height),
+                (profile, level, width, height),
+                "{name}"
+            );
+            assert_eq!((config.nal_length_size, config.sps.len(), config.pps.len()), (4, 1, 1), "{name}");
+            assert_eq!((config.sps[0][0], config.pps[0][0]), (0x67, 0x68), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_record_cut_anywhere_gives_what_is_whole() {
+        for (name, text, _, _, width, height) in RECORDS {
+            let bytes = hex(text);
+            let whole = parse_config(&bytes).unwrap();
+            let sps_end = 8 + whole.sps[0].len();
+            for cut in 0..bytes.len() {
+                let config = parse_config(&bytes[..cut]);
+                match config {
+                    None => assert!(cut < 6, "{name} at {cut}"),
+                    Some(c) if cut < sps_end => assert_eq!((c.width, c.height), (0, 0), "{name} at {cut}"),
+                    Some(c) => assert_eq!((c.width, c.height), (width, height), "{name} at {cut}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn records_without_parameter_sets_or_of_another_kind() {
+        let config = parse_config(&hex("01 42c01e ff e0 00")).unwrap();
+        assert_eq!((config.profile, config.level, config.width, config.sps.len()), (66, 30, 0, 0));
+        assert_eq!(parse_config(&hex("00 00 00 01 67 42 c0 1e")), None, "Annex B");
+        assert_eq!(parse_config(&[]), None);
+    }
+
+    /// An SPS of High profile with scaling lists, picture order type 1, interlaced, cropped by hand.
+    fn rare_sps() -> Vec<u8> {
+        let mut b = Bits::default();
+        b.put(8, 0x67).put(24, 0x64_00_1f).ue(0);
+        b.ue(1).ue(0).ue(0).put(1, 0).put(1, 1);
+        b.put(1, 1).se(-8); // the first list falls back to the default at once
+        b.put(1, 1);
+        (0..16).for_each(|_| {
+            b.se(1);
+        });
+        b.put(6, 0);
+        b.ue(0).ue(1).put(1, 0).se(-3).se(4).ue(2).se(5).se(-6);
+        b.ue(4).put(1, 0).ue(44).ue(17).put(1, 0).put(1, 1).put(1, 1);
+        b.put(1, 1).ue(1).ue(2).ue(0).ue(2); // 2*3 columns and 2*2*2 rows off 720x576
+        b.put(1, 0).put(1, 1);
+        b.finish()
+    }
+
+    #[test]
+    fn an_sps_with_every_optional_part() {
+        let sps = parse_sps(&rare_sps()).unwrap();
+        assert_eq!((sps.profile, sps.level, sps.width, sps.height), (100, 31, 714, 568));
+    }
+
+    #[test]
+    fn impossible_sizes_are_refused() {
+        let sps = |width: u32, crop: u32| {
+            let mut b = Bits::default();
+            b.put(8, 0x67).put(24, 0x42_00_1f).ue(0).ue(0).ue(2).ue(1).put(1, 0);
+            b.ue(width)
+                .ue(width)
+                .put(1, 1)
+                .put(1, 0)
+                .put(1, 1)
+                .ue(crop)
+                .ue(0)
+                .ue(0)
+                .ue(0)
+                .put(1, 0)
+                .put(1, 1);
+            parse_sps(&b.finish()).map(|s| (s.width, s.height))
+        };
+        assert_eq!(sps(9, 1), Some((158, 160)));
+        assert_eq!(sps(9, 80), None);
+        assert_eq!(sps(9, u32::MAX - 1), None);
+        assert_eq!(sps(u32::MAX - 1, 0), None);
+        assert_eq!(parse_sps(&hex("68ebe3cb20")), None, "a PPS");
+    }
+
+    #[test]
+    fn noise_never_panics() {
+        let mut noise = Noise(31);
+        let seeds: Vec<Vec<u8>> = RECORDS.iter().map(|r| hex(r.1)).chain([rare_sps()]).collect();
+        for round in 0..20_000 {
+            let bytes = noise.mutate(&seeds[round % seeds.len()]);
+            let _ = (parse_config(&bytes), parse_sps(&bytes));
+        }
+    }
+}

@@ -184,3 +184,82 @@ fn profile_tier_level(r: &mut BitReader<'_>, sub_layers: u32) -> Option<(bool, u
     }
     Some((high_tier, profile, level))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::testing::{Noise, hex};
+
+    type Expected = (u8, bool, u8, u32, u32);
+
+    /// Sequence headers made by x265 through ffmpeg, with what it was asked for.
+    const RECORDS: [(&str, &str, Expected); 3] = [
+        (
+            "main",
+            "01016000000090000000000078f000fcfdf8f800000f03a00001001840010c01ffff01600000030090000003000003007895\
+             9809a10001002a420101016000000300900000030000030078a003c08010e596566924caf0168080000003008000000c84a2\
+             000100074401c172b46240",
+            (1, false, 120, 1920, 1080),
+        ),
+        (
+            "main 10, high tier",
+            "01222000000090000000000096f000fcfdfafa00000f03a00001001840010c01ffff22200000030090000003000003009695\
+             9809a10001002b420101222000000300900000030000030096a00d880f1c9b65959a4932bc05a02000000300200000030321\
+             a2000100074401c172b46240",
+            (2, true, 150, 426, 240),
+        ),
+        (
+            "two temporal layers",
+            "0101600000009000000000003cf000fcfdf8f800001303a00001001c40010c02ffff01600000030090000003000003003c00\
+             009598acc048a10001002f42010201600000030090000003000003003c0000a00d880f1c9e59598acd24995e02d010000003\
+             0010000003019080a2000100074401c172b46240",
+            (1, false, 60, 426, 240),
+        ),
+    ];
+
+    #[test]
+    fn records_of_x265() {
+        for (name, text, expected) in RECORDS {
+            let c = parse_config(&hex(text)).unwrap();
+            assert_eq!((c.profile, c.high_tier, c.level, c.width, c.height), expected, "{name}");
+            let sps = parse_sps(&c.sps[0]).unwrap();
+            assert_eq!((sps.profile, sps.high_tier, sps.level, sps.width, sps.height), expected, "{name}");
+            assert_eq!((c.nal_length_size, c.vps.len(), c.sps.len(), c.pps.len()), (4, 1, 1, 1), "{name}");
+            assert_eq!((c.vps[0][0], c.sps[0][0], c.pps[0][0]), (0x40, 0x42, 0x44), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_record_cut_anywhere_gives_what_is_whole() {
+        for (name, text, (profile, .., width, height)) in RECORDS {
+            let bytes = hex(text);
+            let whole = parse_config(&bytes).unwrap();
+            let sps_end = 23 + 5 + whole.vps[0].len() + 5 + whole.sps[0].len();
+            for cut in 0..bytes.len() {
+                let size = if cut < sps_end { (0, 0) } else { (width, height) };
+                match parse_config(&bytes[..cut]) {
+                    None => assert!(cut < 23, "{name} at {cut}"),
+                    Some(c) => {
+                        assert_eq!((c.profile, c.width, c.height), (profile, size.0, size.1), "{name}")
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn other_bytes_are_no_record() {
+        assert_eq!(parse_config(&[]), None);
+        assert_eq!(parse_config(&[2; 40]), None);
+        assert_eq!(parse_sps(&hex("4401c172b46240")), None, "a PPS");
+    }
+
+    #[test]
+    fn noise_never_panics() {
+        let mut noise = Noise(57);
+        for round in 0..20_000 {
+            let bytes = noise.mutate(&hex(RECORDS[round % RECORDS.len()].1));
+            let _ = (parse_config(&bytes), bytes.get(57..).and_then(parse_sps));
+        }
+    }
+}

@@ -11,3 +11,5 @@ pub mod flv;
 pub mod hevc;
 pub mod names;
 pub mod read;
+#[cfg(test)]
+pub(crate) mod testing;
