@@ -7,6 +7,7 @@
 //! end of the input is accepted; text that is not UTF-8 is repaired with U+FFFD; a reference is replaced by what it
 //! refers to, so that a value never points outside itself.
 
+use super::amf3;
 use super::read::Reader;
 
 /// The deepest nesting accepted.
@@ -166,7 +167,7 @@ pub enum Amf0Error {
     /// More than [`MAX_VALUES`] values, or more than [`MAX_REPEATED`] bytes repeated through references.
     TooLarge,
     /// A reference to a value that was not sent before.
-    BadReference(u16),
+    BadReference(u32),
 }
 
 impl std::fmt::Display for Amf0Error {
@@ -188,7 +189,7 @@ impl std::error::Error for Amf0Error {}
 /// # Errors
 /// When the bytes are not AMF 0, end early or exceed a limit of this module.
 pub fn decode(data: &[u8]) -> Result<(Value, usize), Amf0Error> {
-    let mut decoder = Decoder::new(data);
+    let mut decoder = Decoder::new();
     let mut r = Reader::new(data);
     let value = decoder.value(&mut r, 0)?;
     Ok((value, r.position()))
@@ -199,7 +200,7 @@ pub fn decode(data: &[u8]) -> Result<(Value, usize), Amf0Error> {
 /// # Errors
 /// When any value is not AMF 0, ends early or exceeds a limit of this module.
 pub fn decode_all(data: &[u8]) -> Result<Vec<Value>, Amf0Error> {
-    let mut decoder = Decoder::new(data);
+    let mut decoder = Decoder::new();
     let mut r = Reader::new(data);
     let mut values = Vec::new();
     while !r.is_empty() {
@@ -208,38 +209,48 @@ pub fn decode_all(data: &[u8]) -> Result<Vec<Value>, Amf0Error> {
     Ok(values)
 }
 
-/// A value that references may name: where its bytes are.
-#[derive(Clone, Copy)]
-struct Target {
-    start: usize,
-    end: Option<usize>,
+/// What one message may still use up.
+pub(super) struct Budget {
+    values: usize,
+    repeats: usize,
+}
+
+impl Budget {
+    /// Charges one value at `depth`.
+    pub(super) fn value(&mut self, depth: usize) -> Result<(), Amf0Error> {
+        self.values = self.values.checked_sub(1).ok_or(Amf0Error::TooLarge)?;
+        if depth > MAX_DEPTH { Err(Amf0Error::TooDeep) } else { Ok(()) }
+    }
+
+    /// Charges `bytes` of input that a reference repeats.
+    pub(super) fn repeat(&mut self, bytes: usize) -> Result<(), Amf0Error> {
+        self.repeats = self.repeats.checked_sub(bytes).ok_or(Amf0Error::TooLarge)?;
+        Ok(())
+    }
 }
 
 struct Decoder<'a> {
-    data: &'a [u8],
-    targets: Vec<Target>,
-    values_left: usize,
-    repeats_left: usize,
+    /// The bytes of each complex value in order of appearance; `None` while it stands open.
+    targets: Vec<Option<&'a [u8]>>,
+    amf3: amf3::Tables<'a>,
+    budget: Budget,
+    /// Inside a reference: these bytes are in `targets` already.
     repeating: bool,
 }
 
 impl<'a> Decoder<'a> {
-    fn new(data: &'a [u8]) -> Self {
+    fn new() -> Self {
         Decoder {
-            data,
             targets: Vec::new(),
-            values_left: MAX_VALUES,
-            repeats_left: MAX_REPEATED,
+            amf3: amf3::Tables::default(),
+            budget: Budget { values: MAX_VALUES, repeats: MAX_REPEATED },
             repeating: false,
         }
     }
 
     fn value(&mut self, r: &mut Reader<'a>, depth: usize) -> Result<Value, Amf0Error> {
-        self.values_left = self.values_left.checked_sub(1).ok_or(Amf0Error::TooLarge)?;
-        if depth > MAX_DEPTH {
-            return Err(Amf0Error::TooDeep);
-        }
-        let start = self.data.len().saturating_sub(r.remaining());
+        self.budget.value(depth)?;
+        let from = r.rest();
         match r.u8().ok_or(Amf0Error::Truncated)? {
             marker::NUMBER => r.f64().map(Value::Number).ok_or(Amf0Error::Truncated),
             marker::BOOLEAN => r.u8().map(|b| Value::Boolean(b != 0)).ok_or(Amf0Error::Truncated),
@@ -251,11 +262,17 @@ impl<'a> Decoder<'a> {
             marker::UNSUPPORTED => Ok(Value::Unsupported),
             marker::DATE => date(r).ok_or(Amf0Error::Truncated),
             marker::REFERENCE => self.reference(r, depth),
-            marker::AVM_PLUS => Err(Amf0Error::UnknownMarker(marker::AVM_PLUS)),
+            marker::AVM_PLUS => amf3::decode(r, &mut self.amf3, &mut self.budget, self.repeating, depth + 1),
             m @ (marker::OBJECT | marker::ECMA_ARRAY | marker::STRICT_ARRAY | marker::TYPED_OBJECT) => {
-                let slot = self.open(start);
+                let slot = (!self.repeating).then(|| {
+                    self.targets.push(None);
+                    self.targets.len() - 1
+                });
                 let value = self.complex(m, r, depth)?;
-                self.close(slot, r);
+                let used = from.len().saturating_sub(r.remaining());
+                if let Some(target) = slot.and_then(|s| self.targets.get_mut(s)) {
+                    *target = from.get(..used);
+                }
                 Ok(value)
             }
             other => Err(Amf0Error::UnknownMarker(other)),
@@ -305,31 +322,13 @@ impl<'a> Decoder<'a> {
     /// themselves.
     fn reference(&mut self, r: &mut Reader<'a>, depth: usize) -> Result<Value, Amf0Error> {
         let index = r.u16().ok_or(Amf0Error::Truncated)?;
-        let target = self.targets.get(usize::from(index)).copied();
-        let Some(Target { start, end: Some(end) }) = target else {
-            return Err(Amf0Error::BadReference(index));
-        };
-        let bytes = self.data.get(start..end).ok_or(Amf0Error::BadReference(index))?;
-        self.repeats_left = self.repeats_left.checked_sub(bytes.len()).ok_or(Amf0Error::TooLarge)?;
+        let target = self.targets.get(usize::from(index)).copied().flatten();
+        let bytes = target.ok_or(Amf0Error::BadReference(u32::from(index)))?;
+        self.budget.repeat(bytes.len())?;
         let outer = std::mem::replace(&mut self.repeating, true);
         let value = self.value(&mut Reader::new(bytes), depth + 1);
         self.repeating = outer;
         value
-    }
-
-    fn open(&mut self, start: usize) -> Option<usize> {
-        if self.repeating || self.targets.len() > usize::from(u16::MAX) {
-            return None;
-        }
-        self.targets.push(Target { start, end: None });
-        Some(self.targets.len() - 1)
-    }
-
-    fn close(&mut self, slot: Option<usize>, r: &Reader<'a>) {
-        let end = self.data.len().saturating_sub(r.remaining());
-        if let Some(target) = slot.and_then(|s| self.targets.get_mut(s)) {
-            target.end = Some(end);
-        }
     }
 }
 

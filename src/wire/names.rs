@@ -200,8 +200,8 @@ pub struct Request {
     pub name: StreamName,
     /// The parameters in order, percent-decoded; those of the stream first, then of the app, then of the URL.
     pub params: Vec<(String, String)>,
-    /// The parameters as sent, `?` in front, as in `?vhost=v&token=t`; empty without any. No control characters, but
-    /// it may hold secrets and is not meant for a log.
+    /// The parameters as sent, joined by `&` with `?` in front, as in `?vhost=v&token=t`; empty without any. No control
+    /// characters, but it may hold secrets and is not meant for a log.
     pub raw_params: String,
 }
 
@@ -415,19 +415,18 @@ fn leading_vhost(text: &str) -> Option<(&'static str, &str)> {
     SEPARATORS.into_iter().find_map(|s| after.strip_prefix(s).map(|value| (s, value)))
 }
 
-/// The parameters of a query, one `key=value` each; `&`, `&&` and a further `?` separate them.
+/// The parameters of a query, one `key=value` each; `&`, `&&` and a further `?` separate them. A vhost also ends at a
+/// comma and at three dots, and where those stand for the equals sign it is written with one.
 fn pieces(query: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut text = query;
     while !text.is_empty() {
         if let Some((separator, value)) = leading_vhost(text) {
-            let end = value.find(['&', '?']).unwrap_or(value.len());
-            let end = match separator {
-                "..." | "," => value.find(separator).map_or(end, |at| at.min(end)),
-                _ => end,
-            };
+            let ends = ["&", "?", ",", "..."].into_iter().filter_map(|end| value.find(end));
+            let end = ends.min().unwrap_or(value.len());
             let (value, rest) = value.split_at_checked(end).unwrap_or((value, ""));
-            found.push(format!("vhost={value}"));
+            let as_sent = text.get(..text.len().saturating_sub(rest.len())).unwrap_or("");
+            found.push(if separator == "=" { as_sent.to_owned() } else { format!("vhost={value}") });
             text = rest.strip_prefix("...").or(rest.strip_prefix(',')).unwrap_or(rest);
         } else {
             let (piece, rest) =
@@ -491,8 +490,11 @@ fn tidy_stream(stream: &str) -> &str {
 /// The stream of a client that put the whole path into the app: after its last slash, or, since a vhost has none,
 /// after the slash of a vhost parameter as in `live?vhost=V/livestream`.
 fn last_segment(app: String, raw: &mut [String]) -> Result<(String, String), NameError> {
-    for piece in raw.iter_mut().filter(|piece| VHOST_KEYS.iter().any(|key| piece.starts_with(key))) {
-        if let Some((vhost, path)) = piece.split_once('/') {
+    for piece in raw.iter_mut() {
+        let key = piece.split_once('=').map_or("", |(key, _)| key);
+        if VHOST_KEYS.contains(&key)
+            && let Some((vhost, path)) = piece.split_once('/')
+        {
             let stream = path.trim_end_matches('/').to_owned();
             *piece = vhost.to_owned();
             return Ok((app, stream));
@@ -583,7 +585,7 @@ mod tests {
             ("rtmp://h/live", "live", "key?token=t", "h/live/key", "?token=t"),
             ("rtmp://h/live", "live", "key?vhost=v&token=t", "v/live/key", "?vhost=v&token=t"),
             ("rtmp://h/live?vhost=v", "live?vhost=v", "key", "v/live/key", "?vhost=v"),
-            ("rtmp://h/live?domain=v", "live?domain=v", "key", "v/live/key", "?vhost=v"),
+            ("rtmp://h/live?domain=v", "live?domain=v", "key", "v/live/key", "?domain=v"),
             ("rtmp://h/live?vhost=v", "live", "key", "v/live/key", "?vhost=v"),
             ("rtmp://h/live?token=a", "live?token=a", "key?b=c", "h/live/key", "?b=c&token=a"),
             ("rtmp://h/live", "live?vhost=a", "key?vhost=b", "b/live/key", "?vhost=b&vhost=a"),
@@ -595,6 +597,9 @@ mod tests {
             ("", "live...vhost...v...token...t", "key", "v/live/key", "?vhost=v&token...t"),
             ("", "live,vhost,v", "key", "v/live/key", "?vhost=v"),
             ("", "live,vhost,v,token=t", "key", "v/live/key", "?vhost=v&token=t"),
+            ("", "live,vhost=v,token=t", "key", "v/live/key", "?vhost=v&token=t"),
+            ("", "live...domain=v...token=t", "key", "v/live/key", "?domain=v&token=t"),
+            ("", "live?vhostile=a/b", "key", "live/key", "?vhostile=a/b"),
             ("", "live&vhost=v&token=t", "key", "v/live/key", "?vhost=v&token=t"),
             ("", "live&&vhost=v&&token=t", "key", "v/live/key", "?vhost=v&token=t"),
             ("", "live=vhost=v", "key", "v/live/key", "?vhost=v"),
