@@ -32,7 +32,7 @@ pub enum Part {
 pub struct VideoTag {
     /// The codec.
     pub codec: VideoCodec,
-    /// A decoder can start here. Also set on most sequence headers: look at `part` first.
+    /// A frame at which a decoder can start; only ever set with [`Part::Frame`], whatever the frame-type bits say.
     pub key: bool,
     /// What the message is.
     pub part: Part,
@@ -318,6 +318,7 @@ pub fn video(message: &[u8]) -> VideoTag {
     if matches!(tag.part, Part::SequenceHeader | Part::Frame | Part::Metadata) && tag.body >= tag.end {
         tag.part = Part::Empty;
     }
+    tag.key &= tag.part == Part::Frame;
     tag
 }
 
@@ -511,17 +512,17 @@ mod tests {
         let key = |tag: VideoTag| VideoTag { key: true, ..tag };
         let cts = |tag: VideoTag, cts| VideoTag { cts, ..tag };
         for (text, expected) in [
-            ("17 00 000000 01640028", key(of(Avc, Part::SequenceHeader, 5, 9))),
+            ("17 00 000000 01640028", of(Avc, Part::SequenceHeader, 5, 9)),
             ("17 01 000050 00000001 65", cts(key(of(Avc, Part::Frame, 5, 10)), 80)),
             ("27 01 ffffd8 00000001 41", cts(of(Avc, Part::Frame, 5, 10), -40)),
-            ("17 02 000000", key(of(Avc, Part::EndOfSequence, 5, 5))),
-            ("17 02", key(of(Avc, Part::EndOfSequence, 2, 2))),
+            ("17 02 000000", of(Avc, Part::EndOfSequence, 5, 5)),
+            ("17 02", of(Avc, Part::EndOfSequence, 2, 2)),
             ("27 01 000000", of(Avc, Part::Empty, 5, 5)),
-            ("17 00 000000", key(of(Avc, Part::Empty, 5, 5))),
-            ("17 01 0000", key(of(Avc, Part::Empty, 4, 4))),
-            ("17", key(of(Avc, Part::Empty, 1, 1))),
-            ("17 09 000000 01", key(of(Avc, Part::Empty, 6, 6))),
-            ("1c 00 000000 01", key(of(Hevc, Part::SequenceHeader, 5, 6))),
+            ("17 00 000000", of(Avc, Part::Empty, 5, 5)),
+            ("17 01 0000", of(Avc, Part::Empty, 4, 4)),
+            ("17", of(Avc, Part::Empty, 1, 1)),
+            ("17 09 000000 01", of(Avc, Part::Empty, 6, 6)),
+            ("1c 00 000000 01", of(Hevc, Part::SequenceHeader, 5, 6)),
             ("2c 01 000010 01", cts(of(Hevc, Part::Frame, 5, 6), 16)),
             ("47 01 000000 01", key(of(Avc, Part::Frame, 5, 6))),
             ("12 aabb", key(of(H263, Part::Frame, 1, 3))),
@@ -545,7 +546,7 @@ mod tests {
         let cts = |tag: VideoTag, cts| VideoTag { cts, ..tag };
         let track = |tag: VideoTag, track| VideoTag { track, ..tag };
         for (text, expected) in [
-            ("90 68766331 0101", key(of(Hevc, Part::SequenceHeader, 5, 7))),
+            ("90 68766331 0101", of(Hevc, Part::SequenceHeader, 5, 7)),
             ("91 68766331 000050 aa", cts(key(of(Hevc, Part::Frame, 8, 9)), 80)),
             ("a1 61766331 ffffff aa", cts(of(Avc, Part::Frame, 8, 9), -1)),
             ("a1 76766331 000001 aa", cts(of(Vvc, Part::Frame, 8, 9), 1)),
@@ -553,9 +554,9 @@ mod tests {
             ("91 76703039 aa", key(of(Vp9, Part::Frame, 5, 6))),
             ("91 76703038 aa", key(of(Vp8, Part::Frame, 5, 6))),
             ("a3 68766331 aa", of(Hevc, Part::Frame, 5, 6)),
-            ("92 68766331", key(of(Hevc, Part::EndOfSequence, 5, 5))),
-            ("94 68766331 02", key(of(Hevc, Part::Metadata, 5, 6))),
-            ("95 61763031 80", key(of(Av1, Part::SequenceHeader, 5, 6))),
+            ("92 68766331", of(Hevc, Part::EndOfSequence, 5, 5)),
+            ("94 68766331 02", of(Hevc, Part::Metadata, 5, 6)),
+            ("95 61763031 80", of(Av1, Part::SequenceHeader, 5, 6)),
             ("d1 00", of(FourCc([0; 4]), Part::Command, 1, 2)),
             ("d4 68766331 02", of(Hevc, Part::Metadata, 5, 6)),
             ("a1 7a7a7a7a aa", of(FourCc(*b"zzzz"), Part::Frame, 5, 6)),
@@ -563,7 +564,7 @@ mod tests {
             ("a7 02 000102 01 68766331 000002 aa", cts(of(Hevc, Part::Frame, 13, 14), 2)),
             ("a7 ff 0002 0a0b0c 03 68766331 aa", of(Hevc, Part::Frame, 12, 13)),
             // Multitrack: one track; several of one codec; several codecs
-            ("96 00 68766331 05 0101", track(key(of(Hevc, Part::SequenceHeader, 7, 9)), 5)),
+            ("96 00 68766331 05 0101", track(of(Hevc, Part::SequenceHeader, 7, 9), 5)),
             ("a6 11 68766331 00 000004 000003 aa 01 000004 000003 bb", cts(of(Hevc, Part::Frame, 13, 14), 3)),
             ("a6 23 61763031 01 000002 aabb 76703039 02 000001 cc", track(of(Av1, Part::Frame, 10, 12), 1)),
             ("a6 13 61763031 01 ffffff aabb", track(of(Av1, Part::Frame, 10, 12), 1)),
