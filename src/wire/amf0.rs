@@ -7,6 +7,7 @@
 //! end of the input is accepted; text that is not UTF-8 is repaired with U+FFFD; a reference is replaced by what it
 //! refers to, so that a value never points outside itself.
 
+use super::amf3;
 use super::read::Reader;
 
 /// The deepest nesting accepted.
@@ -166,7 +167,7 @@ pub enum Amf0Error {
     /// More than [`MAX_VALUES`] values, or more than [`MAX_REPEATED`] bytes repeated through references.
     TooLarge,
     /// A reference to a value that was not sent before.
-    BadReference(u16),
+    BadReference(u32),
 }
 
 impl std::fmt::Display for Amf0Error {
@@ -188,7 +189,7 @@ impl std::error::Error for Amf0Error {}
 /// # Errors
 /// When the bytes are not AMF 0, end early or exceed a limit of this module.
 pub fn decode(data: &[u8]) -> Result<(Value, usize), Amf0Error> {
-    let mut decoder = Decoder::new(data);
+    let mut decoder = Decoder::new();
     let mut r = Reader::new(data);
     let value = decoder.value(&mut r, 0)?;
     Ok((value, r.position()))
@@ -199,7 +200,7 @@ pub fn decode(data: &[u8]) -> Result<(Value, usize), Amf0Error> {
 /// # Errors
 /// When any value is not AMF 0, ends early or exceeds a limit of this module.
 pub fn decode_all(data: &[u8]) -> Result<Vec<Value>, Amf0Error> {
-    let mut decoder = Decoder::new(data);
+    let mut decoder = Decoder::new();
     let mut r = Reader::new(data);
     let mut values = Vec::new();
     while !r.is_empty() {
@@ -208,38 +209,48 @@ pub fn decode_all(data: &[u8]) -> Result<Vec<Value>, Amf0Error> {
     Ok(values)
 }
 
-/// A value that references may name: where its bytes are.
-#[derive(Clone, Copy)]
-struct Target {
-    start: usize,
-    end: Option<usize>,
+/// What one message may still use up.
+pub(super) struct Budget {
+    values: usize,
+    repeats: usize,
+}
+
+impl Budget {
+    /// Charges one value at `depth`.
+    pub(super) fn value(&mut self, depth: usize) -> Result<(), Amf0Error> {
+        self.values = self.values.checked_sub(1).ok_or(Amf0Error::TooLarge)?;
+        if depth > MAX_DEPTH { Err(Amf0Error::TooDeep) } else { Ok(()) }
+    }
+
+    /// Charges `bytes` of input that a reference repeats.
+    pub(super) fn repeat(&mut self, bytes: usize) -> Result<(), Amf0Error> {
+        self.repeats = self.repeats.checked_sub(bytes).ok_or(Amf0Error::TooLarge)?;
+        Ok(())
+    }
 }
 
 struct Decoder<'a> {
-    data: &'a [u8],
-    targets: Vec<Target>,
-    values_left: usize,
-    repeats_left: usize,
+    /// The bytes of each complex value in order of appearance; `None` while it stands open.
+    targets: Vec<Option<&'a [u8]>>,
+    amf3: amf3::Tables<'a>,
+    budget: Budget,
+    /// Inside a reference: these bytes are in `targets` already.
     repeating: bool,
 }
 
 impl<'a> Decoder<'a> {
-    fn new(data: &'a [u8]) -> Self {
+    fn new() -> Self {
         Decoder {
-            data,
             targets: Vec::new(),
-            values_left: MAX_VALUES,
-            repeats_left: MAX_REPEATED,
+            amf3: amf3::Tables::default(),
+            budget: Budget { values: MAX_VALUES, repeats: MAX_REPEATED },
             repeating: false,
         }
     }
 
     fn value(&mut self, r: &mut Reader<'a>, depth: usize) -> Result<Value, Amf0Error> {
-        self.values_left = self.values_left.checked_sub(1).ok_or(Amf0Error::TooLarge)?;
-        if depth > MAX_DEPTH {
-            return Err(Amf0Error::TooDeep);
-        }
-        let start = self.data.len().saturating_sub(r.remaining());
+        self.budget.value(depth)?;
+        let from = r.rest();
         match r.u8().ok_or(Amf0Error::Truncated)? {
             marker::NUMBER => r.f64().map(Value::Number).ok_or(Amf0Error::Truncated),
             marker::BOOLEAN => r.u8().map(|b| Value::Boolean(b != 0)).ok_or(Amf0Error::Truncated),
@@ -251,11 +262,17 @@ impl<'a> Decoder<'a> {
             marker::UNSUPPORTED => Ok(Value::Unsupported),
             marker::DATE => date(r).ok_or(Amf0Error::Truncated),
             marker::REFERENCE => self.reference(r, depth),
-            marker::AVM_PLUS => Err(Amf0Error::UnknownMarker(marker::AVM_PLUS)),
+            marker::AVM_PLUS => amf3::decode(r, &mut self.amf3, &mut self.budget, self.repeating, depth + 1),
             m @ (marker::OBJECT | marker::ECMA_ARRAY | marker::STRICT_ARRAY | marker::TYPED_OBJECT) => {
-                let slot = self.open(start);
+                let slot = (!self.repeating).then(|| {
+                    self.targets.push(None);
+                    self.targets.len() - 1
+                });
                 let value = self.complex(m, r, depth)?;
-                self.close(slot, r);
+                let used = from.len().saturating_sub(r.remaining());
+                if let Some(target) = slot.and_then(|s| self.targets.get_mut(s)) {
+                    *target = from.get(..used);
+                }
                 Ok(value)
             }
             other => Err(Amf0Error::UnknownMarker(other)),
@@ -305,31 +322,13 @@ impl<'a> Decoder<'a> {
     /// themselves.
     fn reference(&mut self, r: &mut Reader<'a>, depth: usize) -> Result<Value, Amf0Error> {
         let index = r.u16().ok_or(Amf0Error::Truncated)?;
-        let target = self.targets.get(usize::from(index)).copied();
-        let Some(Target { start, end: Some(end) }) = target else {
-            return Err(Amf0Error::BadReference(index));
-        };
-        let bytes = self.data.get(start..end).ok_or(Amf0Error::BadReference(index))?;
-        self.repeats_left = self.repeats_left.checked_sub(bytes.len()).ok_or(Amf0Error::TooLarge)?;
+        let target = self.targets.get(usize::from(index)).copied().flatten();
+        let bytes = target.ok_or(Amf0Error::BadReference(u32::from(index)))?;
+        self.budget.repeat(bytes.len())?;
         let outer = std::mem::replace(&mut self.repeating, true);
         let value = self.value(&mut Reader::new(bytes), depth + 1);
         self.repeating = outer;
         value
-    }
-
-    fn open(&mut self, start: usize) -> Option<usize> {
-        if self.repeating || self.targets.len() > usize::from(u16::MAX) {
-            return None;
-        }
-        self.targets.push(Target { start, end: None });
-        Some(self.targets.len() - 1)
-    }
-
-    fn close(&mut self, slot: Option<usize>, r: &Reader<'a>) {
-        let end = self.data.len().saturating_sub(r.remaining());
-        if let Some(target) = slot.and_then(|s| self.targets.get_mut(s)) {
-            target.end = Some(end);
-        }
     }
 }
 
@@ -433,4 +432,196 @@ fn put_long(m: u8, s: &str, out: &mut Vec<u8>) {
     let n = count(bytes.len());
     out.extend_from_slice(&n.to_be_bytes());
     out.extend(bytes.iter().take(n as usize));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::testing::{Noise, hex};
+
+    /// Every type: the bytes and what they mean.
+    fn vectors() -> Vec<(&'static str, Value)> {
+        let properties = || vec![("a".to_owned(), Value::Number(1.0)), ("b".to_owned(), Value::string("x"))];
+        vec![
+            ("00 3ff0000000000000", Value::Number(1.0)),
+            ("00 c00c000000000000", Value::Number(-3.5)),
+            ("01 01", Value::Boolean(true)),
+            ("01 00", Value::Boolean(false)),
+            ("02 0007 636f6e6e656374", Value::string("connect")),
+            ("02 0000", Value::string("")),
+            ("02 0002 c3a9", Value::string("é")),
+            ("03 0001 61 00 3ff0000000000000 0001 62 02 0001 78 000009", Value::Object(properties())),
+            ("03 000009", Value::Object(vec![])),
+            ("05", Value::Null),
+            ("06", Value::Undefined),
+            (
+                "08 00000002 0001 61 00 3ff0000000000000 0001 62 02 0001 78 000009",
+                Value::EcmaArray(properties()),
+            ),
+            (
+                "0a 00000003 05 0101 0a00000000",
+                Value::StrictArray(vec![Value::Null, Value::Boolean(true), Value::StrictArray(vec![])]),
+            ),
+            ("0b 42774876e8000000 ffc4", Value::Date { millis: 1_600_000_000_000.0, zone: -60 }),
+            ("0c 00000003 616263", Value::LongString("abc".into())),
+            ("0d", Value::Unsupported),
+            ("0f 00000004 3c612f3e", Value::XmlDocument("<a/>".into())),
+            (
+                "10 0003 4f7267 0001 61 00 3ff0000000000000 0001 62 02 0001 78 000009",
+                Value::TypedObject { class: "Org".into(), properties: properties() },
+            ),
+        ]
+    }
+
+    #[test]
+    fn every_type_decodes_and_encodes_to_the_same_bytes() {
+        for (text, value) in vectors() {
+            let bytes = hex(text);
+            assert_eq!(decode(&bytes), Ok((value.clone(), bytes.len())), "{text}");
+            assert_eq!(encode_all([&value]), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_command_body_is_values_one_after_another() {
+        let all = vectors();
+        let bytes: Vec<u8> = all.iter().flat_map(|(text, _)| hex(text)).collect();
+        let values: Vec<Value> = all.into_iter().map(|(_, value)| value).collect();
+        assert_eq!(decode_all(&bytes), Ok(values));
+        assert_eq!(decode_all(&[]), Ok(vec![]));
+    }
+
+    #[test]
+    fn input_cut_anywhere_is_an_error_or_an_unclosed_object() {
+        for (text, value) in vectors() {
+            let bytes = hex(text);
+            for cut in 0..bytes.len() {
+                match decode(&bytes[..cut]) {
+                    Err(error) => assert_eq!(error, Amf0Error::Truncated, "{text} at {cut}"),
+                    Ok((partial, used)) => {
+                        assert_eq!(used, cut);
+                        let shorter = partial.properties().len() <= value.properties().len();
+                        assert!(shorter && !matches!(value, Value::StrictArray(_)), "{text} at {cut}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn metadata_of_ffmpeg() {
+        let body = hex(
+            "02000a6f6e4d65746144617461080000000800086475726174696f6e003fcc8b4395810625000d617564696f646174617261746500\
+             405f400000000000000f617564696f73616d706c65726174650040e5888000000000000f617564696f73616d706c6573697a650040\
+             30000000000000000673746572656f0101000c617564696f636f64656369640040240000000000000007656e636f64657202000d4c\
+             61766635392e32372e313030000866696c6573697a650040afbc0000000000000009",
+        );
+        let values = decode_all(&body).unwrap();
+        assert_eq!(values[0].as_str(), Some("onMetaData"));
+        let get = |key| values[1].get(key).unwrap();
+        assert_eq!(get("audiosamplerate").as_f64(), Some(44100.0));
+        assert_eq!(get("stereo").as_bool(), Some(true));
+        assert_eq!(get("encoder").as_str(), Some("Lavf59.27.100"));
+        assert_eq!((values[1].properties().len(), values[1].get("nothing")), (8, None));
+        assert_eq!(encode_all(&values), body);
+    }
+
+    #[test]
+    fn sloppy_encoders_are_understood() {
+        let one = Value::ecma_array([("a", Value::Null)]);
+        for text in [
+            "08 00000000 0001 61 05 000009",
+            "08 ffffffff 0001 61 05 000009",
+            "08 00000001 0001 61 05",
+            "08 00000001 0001 61 05 00",
+            "08 00000001 0001 61 05 0000",
+        ] {
+            assert_eq!(decode_all(&hex(text)), Ok(vec![one.clone()]), "{text}");
+        }
+        assert_eq!(
+            decode_all(&hex("03 0001 61 03 0001 62 05")),
+            Ok(vec![Value::object([("a", Value::object([("b", Value::Null)]))])])
+        );
+        assert_eq!(decode_all(&hex("03 0000 05 000009")), Ok(vec![Value::object([("", Value::Null)])]));
+        assert_eq!(decode_all(&hex("02 0002 61ff")), Ok(vec![Value::string("a\u{fffd}")]));
+        assert_eq!(decode_all(&hex("01 07")), Ok(vec![Value::Boolean(true)]));
+    }
+
+    #[test]
+    fn references_repeat_an_earlier_value() {
+        // {a: [null]}, the array, the object, and an object that refers to the array
+        let values =
+            decode_all(&hex("03 0001 61 0a 00000001 05 000009  07 0001  07 0000  03 0001 62 07 0001 000009"));
+        let list = Value::StrictArray(vec![Value::Null]);
+        let object = Value::object([("a", list.clone())]);
+        assert_eq!(values, Ok(vec![object.clone(), list.clone(), object, Value::object([("b", list)])]));
+    }
+
+    #[test]
+    fn references_to_nothing_or_to_oneself_are_refused() {
+        assert_eq!(decode_all(&hex("07 0000")), Err(Amf0Error::BadReference(0)));
+        assert_eq!(decode_all(&hex("03 000009 07 0001")), Err(Amf0Error::BadReference(1)));
+        assert_eq!(decode_all(&hex("03 0001 61 07 0000 000009")), Err(Amf0Error::BadReference(0)));
+    }
+
+    #[test]
+    fn bombs_are_refused() {
+        let nested = |depth: usize| [[0x0a, 0, 0, 0, 1].repeat(depth), vec![0x05]].concat();
+        assert!(decode(&nested(MAX_DEPTH)).is_ok());
+        assert_eq!(decode(&nested(MAX_DEPTH + 1)), Err(Amf0Error::TooDeep));
+        assert_eq!(decode(&nested(1_000_000)), Err(Amf0Error::TooDeep));
+
+        // Each array holds the one before it ten times: 10^6 values in 6 steps.
+        let mut doubling = hex("0a 00000001 05");
+        for n in 0u16..6 {
+            doubling.extend([0x0a, 0, 0, 0, 10]);
+            (0..10).for_each(|_| doubling.extend([[0x07].as_slice(), &n.to_be_bytes()].concat()));
+        }
+        assert_eq!(decode_all(&doubling), Err(Amf0Error::TooLarge));
+
+        // One long text, repeated.
+        let mut repeated = hex("0a 00000001 0c 00010000");
+        repeated.extend(vec![b'x'; 0x10000]);
+        (0..100).for_each(|_| repeated.extend([0x07, 0, 0]));
+        assert_eq!(decode_all(&repeated), Err(Amf0Error::TooLarge));
+
+        assert_eq!(decode(&hex("0a ffffffff 05 05")), Err(Amf0Error::Truncated));
+        assert_eq!(decode_all(&vec![0x05; MAX_VALUES + 1]), Err(Amf0Error::TooLarge));
+        assert_eq!(decode(&hex("0c ffffffff 61")), Err(Amf0Error::Truncated));
+        for marker in [0x04, 0x09, 0x0e, 0x12, 0xff] {
+            assert_eq!(decode(&[marker]), Err(Amf0Error::UnknownMarker(marker)));
+        }
+    }
+
+    #[test]
+    fn text_too_long_for_its_form_is_sent_in_one_that_fits() {
+        let long = "é".repeat(40_000);
+        let value = Value::string(long.clone());
+        assert_eq!(decode(&encode_all([&value])).unwrap().0, Value::LongString(long.clone()));
+        let keyed = Value::object([(long, Value::Null)]);
+        let (decoded, _) = decode(&encode_all([&keyed])).unwrap();
+        assert_eq!(decoded.properties()[0].0, "é".repeat(32_767));
+    }
+
+    #[test]
+    fn noise_never_panics_and_what_decodes_encodes_again() {
+        let mut noise = Noise(0x9e37_79b9);
+        let seeds: Vec<Vec<u8>> = vectors().iter().map(|(text, _)| hex(text)).collect();
+        let whole = seeds.concat();
+        for round in 0..30_000 {
+            let bytes = match round % 3 {
+                0 => noise.mutate(&seeds[round % seeds.len()]),
+                1 => noise.mutate(&whole),
+                _ => {
+                    let len = noise.below(40);
+                    noise.bytes(len).iter().map(|b| b & 0x13).collect()
+                }
+            };
+            if let Ok(values) = decode_all(&bytes) {
+                let again = encode_all(&values);
+                let decoded = decode_all(&again).map(|v| encode_all(&v));
+                assert_eq!(decoded, Ok(again));
+            }
+        }
+    }
 }

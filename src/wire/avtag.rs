@@ -32,7 +32,7 @@ pub enum Part {
 pub struct VideoTag {
     /// The codec.
     pub codec: VideoCodec,
-    /// A decoder can start here. Also set on most sequence headers: look at `part` first.
+    /// A frame at which a decoder can start; only ever set with [`Part::Frame`], whatever the frame-type bits say.
     pub key: bool,
     /// What the message is.
     pub part: Part,
@@ -318,6 +318,7 @@ pub fn video(message: &[u8]) -> VideoTag {
     if matches!(tag.part, Part::SequenceHeader | Part::Frame | Part::Metadata) && tag.body >= tag.end {
         tag.part = Part::Empty;
     }
+    tag.key &= tag.part == Part::Frame;
     tag
 }
 
@@ -493,4 +494,180 @@ fn first_track(r: &mut Reader<'_>) -> Option<Track> {
     let all = r.remaining();
     let len = if kind == ONE_TRACK { all } else { usize::try_from(r.u24()?).ok()?.min(r.remaining()) };
     Some(Track { packet, four_cc, id, end: r.position() + len })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::testing::{Noise, hex};
+
+    fn plain_video(codec: VideoCodec, part: Part, body: usize, end: usize) -> VideoTag {
+        VideoTag { codec, key: false, part, cts: 0, track: 0, enhanced: false, body, end }
+    }
+
+    #[test]
+    fn legacy_video_messages() {
+        use VideoCodec::*;
+        let of = plain_video;
+        let key = |tag: VideoTag| VideoTag { key: true, ..tag };
+        let cts = |tag: VideoTag, cts| VideoTag { cts, ..tag };
+        for (text, expected) in [
+            ("17 00 000000 01640028", of(Avc, Part::SequenceHeader, 5, 9)),
+            ("17 01 000050 00000001 65", cts(key(of(Avc, Part::Frame, 5, 10)), 80)),
+            ("27 01 ffffd8 00000001 41", cts(of(Avc, Part::Frame, 5, 10), -40)),
+            ("17 02 000000", of(Avc, Part::EndOfSequence, 5, 5)),
+            ("17 02", of(Avc, Part::EndOfSequence, 2, 2)),
+            ("27 01 000000", of(Avc, Part::Empty, 5, 5)),
+            ("17 00 000000", of(Avc, Part::Empty, 5, 5)),
+            ("17 01 0000", of(Avc, Part::Empty, 4, 4)),
+            ("17", of(Avc, Part::Empty, 1, 1)),
+            ("17 09 000000 01", of(Avc, Part::Empty, 6, 6)),
+            ("1c 00 000000 01", of(Hevc, Part::SequenceHeader, 5, 6)),
+            ("2c 01 000010 01", cts(of(Hevc, Part::Frame, 5, 6), 16)),
+            ("47 01 000000 01", key(of(Avc, Part::Frame, 5, 6))),
+            ("12 aabb", key(of(H263, Part::Frame, 1, 3))),
+            ("32 aabb", of(H263, Part::Frame, 1, 3)),
+            ("24 00", of(Vp6, Part::Frame, 1, 2)),
+            ("57 00", of(Avc, Part::Command, 1, 2)),
+            ("52 01", of(H263, Part::Command, 1, 2)),
+            ("2d 01", of(Other(13), Part::Frame, 1, 2)),
+            ("22", of(H263, Part::Empty, 1, 1)),
+            ("", of(Other(0), Part::Empty, 0, 0)),
+        ] {
+            assert_eq!(video(&hex(text)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn enhanced_video_messages() {
+        use VideoCodec::*;
+        let of = |codec, part, body, end| VideoTag { enhanced: true, ..plain_video(codec, part, body, end) };
+        let key = |tag: VideoTag| VideoTag { key: true, ..tag };
+        let cts = |tag: VideoTag, cts| VideoTag { cts, ..tag };
+        let track = |tag: VideoTag, track| VideoTag { track, ..tag };
+        for (text, expected) in [
+            ("90 68766331 0101", of(Hevc, Part::SequenceHeader, 5, 7)),
+            ("91 68766331 000050 aa", cts(key(of(Hevc, Part::Frame, 8, 9)), 80)),
+            ("a1 61766331 ffffff aa", cts(of(Avc, Part::Frame, 8, 9), -1)),
+            ("a1 76766331 000001 aa", cts(of(Vvc, Part::Frame, 8, 9), 1)),
+            ("a1 61763031 aa", of(Av1, Part::Frame, 5, 6)),
+            ("91 76703039 aa", key(of(Vp9, Part::Frame, 5, 6))),
+            ("91 76703038 aa", key(of(Vp8, Part::Frame, 5, 6))),
+            ("a3 68766331 aa", of(Hevc, Part::Frame, 5, 6)),
+            ("92 68766331", of(Hevc, Part::EndOfSequence, 5, 5)),
+            ("94 68766331 02", of(Hevc, Part::Metadata, 5, 6)),
+            ("95 61763031 80", of(Av1, Part::SequenceHeader, 5, 6)),
+            ("d1 00", of(FourCc([0; 4]), Part::Command, 1, 2)),
+            ("d4 68766331 02", of(Hevc, Part::Metadata, 5, 6)),
+            ("a1 7a7a7a7a aa", of(FourCc(*b"zzzz"), Part::Frame, 5, 6)),
+            // ModEx: nanosecond offset (3 bytes), then coded frames; and one with a long prelude
+            ("a7 02 000102 01 68766331 000002 aa", cts(of(Hevc, Part::Frame, 13, 14), 2)),
+            ("a7 ff 0002 0a0b0c 03 68766331 aa", of(Hevc, Part::Frame, 12, 13)),
+            // Multitrack: one track; several of one codec; several codecs
+            ("96 00 68766331 05 0101", track(of(Hevc, Part::SequenceHeader, 7, 9), 5)),
+            ("a6 11 68766331 00 000004 000003 aa 01 000004 000003 bb", cts(of(Hevc, Part::Frame, 13, 14), 3)),
+            ("a6 23 61763031 01 000002 aabb 76703039 02 000001 cc", track(of(Av1, Part::Frame, 10, 12), 1)),
+            ("a6 13 61763031 01 ffffff aabb", track(of(Av1, Part::Frame, 10, 12), 1)),
+            ("a1 687663", of(FourCc([0; 4]), Part::Empty, 4, 4)),
+            ("a1 68766331 0000", of(Hevc, Part::Empty, 7, 7)),
+            ("a8 68766331 0000", of(Hevc, Part::Empty, 7, 7)),
+            ("a3 68766331", of(Hevc, Part::Empty, 5, 5)),
+        ] {
+            assert_eq!(video(&hex(text)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn legacy_audio_messages() {
+        use AudioCodec::*;
+        for (text, codec, part, body, (rate, bits, channels)) in [
+            ("af 00 1210", Aac, Part::SequenceHeader, 2, (44100, 16, 2)),
+            ("af 01 21", Aac, Part::Frame, 2, (44100, 16, 2)),
+            ("af 01", Aac, Part::Empty, 2, (44100, 16, 2)),
+            ("af 05 21", Aac, Part::Empty, 3, (44100, 16, 2)),
+            ("af", Aac, Part::Empty, 1, (44100, 16, 2)),
+            ("2a ff", Mp3, Part::Frame, 1, (22050, 16, 1)),
+            ("26 ff", Mp3, Part::Frame, 1, (11025, 16, 1)),
+            ("00 ff", Pcm, Part::Frame, 1, (5512, 8, 1)),
+            ("b2 ff", Speex, Part::Frame, 1, (5512, 16, 1)),
+            ("72 ff", G711A, Part::Frame, 1, (5512, 16, 1)),
+            ("82 ff", G711U, Part::Frame, 1, (5512, 16, 1)),
+            ("42 ff", Nellymoser16k, Part::Frame, 1, (5512, 16, 1)),
+            ("e2 ff", Mp38k, Part::Frame, 1, (5512, 16, 1)),
+            ("c2 ff", Other(12), Part::Frame, 1, (5512, 16, 1)),
+            ("2e", Mp3, Part::Empty, 1, (44100, 16, 1)),
+            ("", Other(0), Part::Empty, 0, (0, 0, 0)),
+        ] {
+            let bytes = hex(text);
+            let expected = AudioTag {
+                codec,
+                part,
+                track: 0,
+                enhanced: false,
+                body,
+                end: bytes.len(),
+                rate,
+                bits,
+                channels,
+            };
+            assert_eq!(audio(&bytes), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn enhanced_audio_messages() {
+        use AudioCodec::*;
+        for (text, codec, part, track, body, end) in [
+            ("90 4f707573 4f70", Opus, Part::SequenceHeader, 0, 5, 7),
+            ("91 4f707573 aa", Opus, Part::Frame, 0, 5, 6),
+            ("91 6d703461 aa", Aac, Part::Frame, 0, 5, 6),
+            ("91 664c6143 aa", Flac, Part::Frame, 0, 5, 6),
+            ("91 61632d33 aa", Ac3, Part::Frame, 0, 5, 6),
+            ("91 65632d33 aa", Eac3, Part::Frame, 0, 5, 6),
+            ("91 2e6d7033 aa", Mp3, Part::Frame, 0, 5, 6),
+            ("92 4f707573", Opus, Part::EndOfSequence, 0, 5, 5),
+            ("94 4f707573 01", Opus, Part::Metadata, 0, 5, 6),
+            ("95 01 4f707573 03 aa", Opus, Part::Frame, 3, 7, 8),
+            ("95 21 4f707573 03 000001 aa 6d703461 04 000001 bb", Opus, Part::Frame, 3, 10, 11),
+            ("97 02 000102 01 4f707573 aa", Opus, Part::Frame, 0, 10, 11),
+            ("91 7a7a7a7a aa", FourCc(*b"zzzz"), Part::Frame, 0, 5, 6),
+            ("93 4f707573 aa", Opus, Part::Empty, 0, 6, 6),
+            ("91 4f", FourCc([0; 4]), Part::Empty, 0, 2, 2),
+            ("97", FourCc([0; 4]), Part::Empty, 0, 1, 1),
+        ] {
+            let tag =
+                AudioTag { codec, part, track, enhanced: true, body, end, rate: 0, bits: 0, channels: 0 };
+            assert_eq!(audio(&hex(text)), tag, "{text}");
+        }
+    }
+
+    #[test]
+    fn data_is_the_first_track_only() {
+        let message = hex("a6 23 61763031 01 000002 aabb 76703039 02 000001 cc");
+        assert_eq!(video(&message).data(&message), [0xaa, 0xbb]);
+        let message = hex("af 01 2122");
+        assert_eq!(audio(&message).data(&message), [0x21, 0x22]);
+    }
+
+    #[test]
+    fn names_are_printable() {
+        assert_eq!(VideoCodec::Avc.to_string(), "H264");
+        assert_eq!(VideoCodec::FourCc(*b"ab\n\xff").to_string(), "video codec 'ab\\n\\xff'");
+        assert_eq!(AudioCodec::Other(13).to_string(), "audio codec 13");
+    }
+
+    #[test]
+    fn offsets_stay_inside_whatever_comes() {
+        let mut noise = Noise(4242);
+        for _ in 0..50_000 {
+            let len = noise.below(24);
+            let mut message = noise.bytes(len);
+            if let Some(first) = message.first_mut() {
+                *first |= [0, 0x80, 0x90, 0x96][noise.below(4)];
+            }
+            let (v, a) = (video(&message), audio(&message));
+            assert!(v.body <= v.end && v.end <= message.len(), "{message:02x?} {v:?}");
+            assert!(a.body <= a.end && a.end <= message.len(), "{message:02x?} {a:?}");
+        }
+    }
 }

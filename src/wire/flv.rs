@@ -282,3 +282,148 @@ impl<const N: usize> Partial<N> {
         (self.have == N).then_some(self.buf)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::testing::Noise;
+
+    fn file(tags: &[(TagType, u32, Vec<u8>)]) -> Vec<u8> {
+        let mut out = header(true, true).to_vec();
+        for (kind, timestamp, payload) in tags {
+            let len = payload.len() as u32;
+            out.extend(tag_head(*kind, len, *timestamp));
+            out.extend(payload);
+            out.extend(tag_tail(len));
+        }
+        out
+    }
+
+    fn sample() -> Vec<(TagType, u32, Vec<u8>)> {
+        vec![
+            (TagType::Script, 0, vec![2, 0, 1, b'x']),
+            (TagType::Video, 0, vec![0x17, 0, 0, 0, 0, 1]),
+            (TagType::Audio, 23, vec![]),
+            (TagType::Video, 0x0100_0002, (0..300).map(|n| n as u8).collect()),
+            (TagType::Audio, u32::MAX, vec![0xaf, 1, 9]),
+        ]
+    }
+
+    fn as_tags(tags: &[(TagType, u32, Vec<u8>)]) -> Vec<Tag> {
+        let tag = |(kind, timestamp, payload): &(TagType, u32, Vec<u8>)| Tag {
+            kind: *kind,
+            timestamp: *timestamp,
+            payload: payload.clone().into(),
+        };
+        tags.iter().map(tag).collect()
+    }
+
+    fn demux(demuxer: &mut Demuxer, pieces: &[&[u8]]) -> Result<Vec<Tag>, FlvError> {
+        let mut tags = Vec::new();
+        for piece in pieces {
+            let mut input = *piece;
+            while let Some(tag) = demuxer.push(&mut input)? {
+                tags.push(tag);
+            }
+            assert!(input.is_empty(), "Ok(None) must mean that the input was used up");
+        }
+        Ok(tags)
+    }
+
+    #[test]
+    fn heads_are_laid_out_as_specified() {
+        assert_eq!(header(true, true), *b"FLV\x01\x05\0\0\0\x09\0\0\0\0");
+        assert_eq!(header(true, false)[4], 4);
+        assert_eq!(header(false, true)[4], 1);
+        assert_eq!(header(false, false)[4], 0);
+        assert_eq!(tag_head(TagType::Video, 0x01_0203, 0x0405_0607), [9, 1, 2, 3, 5, 6, 7, 4, 0, 0, 0]);
+        assert_eq!(tag_tail(0x0203), [0, 0, 2, 0x0e]);
+    }
+
+    #[test]
+    fn any_split_gives_the_same_tags() {
+        let bytes = file(&sample());
+        let expected = as_tags(&sample());
+        for cut in 0..=bytes.len() {
+            let mut demuxer = Demuxer::new(1000);
+            let (a, b) = bytes.split_at(cut);
+            assert_eq!(demux(&mut demuxer, &[a, b]), Ok(expected.clone()), "split at {cut}");
+            assert!(demuxer.is_between_tags());
+            assert_eq!(demuxer.flags(), Some(Flags { audio: true, video: true }));
+        }
+        let single: Vec<&[u8]> = bytes.chunks(1).collect();
+        assert_eq!(demux(&mut Demuxer::new(1000), &single), Ok(expected));
+    }
+
+    #[test]
+    fn a_payload_in_pieces_holds_no_spare_memory() {
+        let payload = vec![7; 100_000];
+        let bytes = file(&[(TagType::Video, 0, payload.clone())]);
+        let pieces: Vec<&[u8]> = bytes.chunks(1448).collect();
+        let tags = demux(&mut Demuxer::new(200_000), &pieces).unwrap();
+        let back = tags.into_iter().next().unwrap().payload;
+        assert_eq!(back, payload);
+        assert_eq!(Vec::from(back).capacity(), payload.len());
+    }
+
+    #[test]
+    fn memory_follows_the_bytes_received_not_the_length_declared() {
+        let mut demuxer = Demuxer::new(usize::MAX);
+        let mut bytes = header(false, true).to_vec();
+        bytes.extend(tag_head(TagType::Video, MAX_PAYLOAD, 0));
+        bytes.extend([0; 10_000]);
+        assert_eq!(demux(&mut demuxer, &[&bytes[..20_00], &bytes[20_00..]]), Ok(vec![]));
+        let State::Payload { buf, .. } = &demuxer.state else { panic!("not in a payload") };
+        assert!(buf.capacity() <= 2 * bytes.len(), "{}", buf.capacity());
+        assert!(!demuxer.is_between_tags());
+    }
+
+    #[test]
+    fn wrong_sizes_extra_header_bytes_and_unknown_tags_are_passed_over() {
+        let mut bytes = b"FLV\x01\x01\0\0\0\x0c".to_vec();
+        bytes.extend([0xee; 3 + 4]);
+        bytes.extend([15, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0xaa, 0xbb, 1, 2, 3, 4]);
+        bytes.extend(tag_head(TagType::Video, 1, 5));
+        bytes.extend([0x27, 0xff, 0xff, 0xff, 0xff]);
+        for size in 1..bytes.len() {
+            let pieces: Vec<&[u8]> = bytes.chunks(size).collect();
+            let mut demuxer = Demuxer::new(10);
+            let expected = Tag { kind: TagType::Video, timestamp: 5, payload: Bytes::from_static(&[0x27]) };
+            assert_eq!(demux(&mut demuxer, &pieces), Ok(vec![expected]), "pieces of {size}");
+            assert_eq!(demuxer.flags(), Some(Flags { audio: false, video: true }));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_followed_is_an_error_for_good() {
+        let tag = |kind: u8, len: u8| {
+            let mut bytes = header(true, true).to_vec();
+            bytes.extend([kind, 0, 0, len, 0, 0, 0, 0, 0, 0, 0]);
+            bytes
+        };
+        for (bytes, error) in [
+            (b"HTTP/1.1 200".to_vec(), FlvError::NotFlv),
+            (b"FLV\x01\x05\x01\0\0\x09".to_vec(), FlvError::BadHeader),
+            (tag(8, 101), FlvError::TagTooLarge { size: 101, max: 100 }),
+            (tag(0x29, 1), FlvError::Encrypted),
+        ] {
+            let mut demuxer = Demuxer::new(100);
+            assert_eq!(demux(&mut demuxer, &[&bytes]), Err(error));
+            assert_eq!(demuxer.push(&mut &header(true, true)[..]), Err(error));
+            assert!(!error.to_string().is_empty());
+        }
+        assert!(demux(&mut Demuxer::new(100), &[&tag(8, 100)]).is_ok());
+    }
+
+    #[test]
+    fn noise_never_panics() {
+        let mut noise = Noise(77);
+        let seed = file(&sample());
+        for _ in 0..20_000 {
+            let bytes = noise.mutate(&seed);
+            let cut = noise.below(bytes.len() + 1);
+            let (a, b) = bytes.split_at(cut);
+            let _ = demux(&mut Demuxer::new(1000), &[a, b]);
+        }
+    }
+}

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 pub mod aac;
 pub mod amf0;
+mod amf3;
 pub mod avc;
 pub mod avtag;
 pub mod bits;
@@ -11,3 +12,5 @@ pub mod flv;
 pub mod hevc;
 pub mod names;
 pub mod read;
+#[cfg(test)]
+pub(crate) mod testing;

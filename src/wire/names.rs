@@ -159,7 +159,7 @@ pub enum NameError {
     Invisible(Part),
     /// Bytes that are not UTF-8.
     NotUtf8(Part),
-    /// A character that means something else in a path or URL, such as a backslash.
+    /// A character that means something else in a path or URL, such as a backslash. Always printable ASCII.
     Reserved(Part, char),
     /// White space at the front or end.
     Space(Part),
@@ -185,9 +185,7 @@ impl fmt::Display for NameError {
                 write!(f, "{part} has an invisible character: type it again by hand")
             }
             NameError::NotUtf8(part) => write!(f, "{part} is not UTF-8: use plain letters and digits"),
-            NameError::Reserved(part, c) => {
-                write!(f, "{part} has the reserved character '{}': remove it", c.escape_default())
-            }
+            NameError::Reserved(part, c) => write!(f, "{part} has the reserved character '{c}': remove it"),
             NameError::Space(part) => write!(f, "{part} begins or ends with a space: remove it"),
         }
     }
@@ -202,8 +200,8 @@ pub struct Request {
     pub name: StreamName,
     /// The parameters in order, percent-decoded; those of the stream first, then of the app, then of the URL.
     pub params: Vec<(String, String)>,
-    /// The parameters as sent, `?` in front, as in `?vhost=v&token=t`; empty without any. No control characters, but
-    /// it may hold secrets and is not meant for a log.
+    /// The parameters as sent, joined by `&` with `?` in front, as in `?vhost=v&token=t`; empty without any. No control
+    /// characters, but it may hold secrets and is not meant for a log.
     pub raw_params: String,
 }
 
@@ -417,19 +415,18 @@ fn leading_vhost(text: &str) -> Option<(&'static str, &str)> {
     SEPARATORS.into_iter().find_map(|s| after.strip_prefix(s).map(|value| (s, value)))
 }
 
-/// The parameters of a query, one `key=value` each; `&`, `&&` and a further `?` separate them.
+/// The parameters of a query, one `key=value` each; `&`, `&&` and a further `?` separate them. A vhost also ends at a
+/// comma and at three dots, and where those stand for the equals sign it is written with one.
 fn pieces(query: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut text = query;
     while !text.is_empty() {
         if let Some((separator, value)) = leading_vhost(text) {
-            let end = value.find(['&', '?']).unwrap_or(value.len());
-            let end = match separator {
-                "..." | "," => value.find(separator).map_or(end, |at| at.min(end)),
-                _ => end,
-            };
+            let ends = ["&", "?", ",", "..."].into_iter().filter_map(|end| value.find(end));
+            let end = ends.min().unwrap_or(value.len());
             let (value, rest) = value.split_at_checked(end).unwrap_or((value, ""));
-            found.push(format!("vhost={value}"));
+            let as_sent = text.get(..text.len().saturating_sub(rest.len())).unwrap_or("");
+            found.push(if separator == "=" { as_sent.to_owned() } else { format!("vhost={value}") });
             text = rest.strip_prefix("...").or(rest.strip_prefix(',')).unwrap_or(rest);
         } else {
             let (piece, rest) =
@@ -493,8 +490,11 @@ fn tidy_stream(stream: &str) -> &str {
 /// The stream of a client that put the whole path into the app: after its last slash, or, since a vhost has none,
 /// after the slash of a vhost parameter as in `live?vhost=V/livestream`.
 fn last_segment(app: String, raw: &mut [String]) -> Result<(String, String), NameError> {
-    for piece in raw.iter_mut().filter(|piece| VHOST_KEYS.iter().any(|key| piece.starts_with(key))) {
-        if let Some((vhost, path)) = piece.split_once('/') {
+    for piece in raw.iter_mut() {
+        let key = piece.split_once('=').map_or("", |(key, _)| key);
+        if VHOST_KEYS.contains(&key)
+            && let Some((vhost, path)) = piece.split_once('/')
+        {
             let stream = path.trim_end_matches('/').to_owned();
             *piece = vhost.to_owned();
             return Ok((app, stream));
@@ -559,4 +559,304 @@ fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::testing::Noise;
+
+    fn rtmp(tc_url: &str, app: &str, stream: &str) -> Result<Request, NameError> {
+        from_rtmp((!tc_url.is_empty()).then_some(tc_url), app, stream)
+    }
+
+    #[test]
+    fn rtmp_names_in_every_form() {
+        // tcUrl, app, stream: the name, the parameters as sent
+        for (tc_url, app, stream, name, params) in [
+            ("rtmp://h/live", "live", "key", "h/live/key", ""),
+            ("rtmp://h:1935/live", "live", "key", "h/live/key", ""),
+            ("rtmp://H.Example.COM./live", "live", "key", "h.example.com/live/key", ""),
+            ("rtmp://192.168.1.7/live", "live", "key", "192.168.1.7/live/key", ""),
+            ("rtmp://[::1]:1935/live", "live", "key", "::1/live/key", ""),
+            ("rtmp://[fe80::1%25eth0]/live", "live", "key", "fe80::1/live/key", ""),
+            ("rtmp://user:pw@h/live", "live", "key", "h/live/key", ""),
+            // Parameters in the stream, in the app, in the URL alone
+            ("rtmp://h/live", "live", "key?token=t", "h/live/key", "?token=t"),
+            ("rtmp://h/live", "live", "key?vhost=v&token=t", "v/live/key", "?vhost=v&token=t"),
+            ("rtmp://h/live?vhost=v", "live?vhost=v", "key", "v/live/key", "?vhost=v"),
+            ("rtmp://h/live?domain=v", "live?domain=v", "key", "v/live/key", "?domain=v"),
+            ("rtmp://h/live?vhost=v", "live", "key", "v/live/key", "?vhost=v"),
+            ("rtmp://h/live?token=a", "live?token=a", "key?b=c", "h/live/key", "?b=c&token=a"),
+            ("rtmp://h/live", "live?vhost=a", "key?vhost=b", "b/live/key", "?vhost=b&vhost=a"),
+            ("rtmp://h/live", "live", "key?vhost=v:1935", "v/live/key", "?vhost=v:1935"),
+            ("rtmp://h/live", "live", "key?vhost=&a=b", "h/live/key", "?vhost=&a=b"),
+            ("rtmp://h/live", "live", "key?vhost=__defaultvhost__", "live/key", "?vhost=__defaultvhost__"),
+            // Other separators
+            ("rtmp://h/live...vhost...v", "live...vhost...v", "key", "v/live/key", "?vhost=v"),
+            ("", "live...vhost...v...token...t", "key", "v/live/key", "?vhost=v&token...t"),
+            ("", "live,vhost,v", "key", "v/live/key", "?vhost=v"),
+            ("", "live,vhost,v,token=t", "key", "v/live/key", "?vhost=v&token=t"),
+            ("", "live,vhost=v,token=t", "key", "v/live/key", "?vhost=v&token=t"),
+            ("", "live...domain=v...token=t", "key", "v/live/key", "?domain=v&token=t"),
+            ("", "live?vhostile=a/b", "key", "live/key", "?vhostile=a/b"),
+            ("", "live&vhost=v&token=t", "key", "v/live/key", "?vhost=v&token=t"),
+            ("", "live&&vhost=v&&token=t", "key", "v/live/key", "?vhost=v&token=t"),
+            ("", "live=vhost=v", "key", "v/live/key", "?vhost=v"),
+            ("", "live?vhost=v?token=t", "key", "v/live/key", "?vhost=v&token=t"),
+            ("", "live?token=t&&vhost=v", "key", "v/live/key", "?token=t&vhost=v"),
+            ("", "live", "key&token=t", "live/key", "?token=t"),
+            ("", "live", "key...vhost...v", "v/live/key", "?vhost=v"),
+            // What only looks like a separator stays in the name
+            ("", "live", "a,b=c...d&e", "live/a,b=c...d&e", ""),
+            ("", "live", "c2VjcmV0==", "live/c2VjcmV0==", ""),
+            // Instances, slashes, defaults
+            ("rtmp://h/live/_definst_", "live/_definst_", "key", "h/live/key", ""),
+            ("", "live/_definst_/", "key", "live/key", ""),
+            ("", "live", "_definst_/key", "live/key", ""),
+            ("", "_definst_", "key", "__defaultApp__/key", ""),
+            ("", "live/", "key", "live/key", ""),
+            ("", "live/?vhost=v", "key/", "v/live/key", "?vhost=v"),
+            ("", "", "key", "__defaultApp__/key", ""),
+            ("rtmp://h/", "", "key", "h/__defaultApp__/key", ""),
+            ("rtmp://h", "", "key", "h/__defaultApp__/key", ""),
+            ("rtmp://h/live?a=b", "", "key", "h/live/key", "?a=b"),
+            ("nonsense", "live", "key", "live/key", ""),
+            ("", "rtmp://h/live?vhost=v", "key", "v/live/key", "?vhost=v"),
+            ("", "rtmp://h:1936/live", "key", "h/live/key", ""),
+            // The whole path in one field
+            ("rtmp://h/live/key", "live/key", "", "h/live/key", ""),
+            ("", "live/key/", "", "live/key", ""),
+            ("", "live/key?token=t", "", "live/key", "?token=t"),
+            ("", "live/key", "?token=t", "live/key", "?token=t"),
+            ("", "live?vhost=v/key", "", "v/live/key", "?vhost=v"),
+            ("", "live...vhost...v/key", "", "v/live/key", "?vhost=v"),
+            ("", "a/b/key", "", "a/b/key", ""),
+            ("", "a/b", "c/key", "a/b/c/key", ""),
+            ("", "", "live/key", "live/key", ""),
+            // Prefixes and letters
+            ("", "live", "mp4:key", "live/key", ""),
+            ("", "live", "flv:dir/key", "live/dir/key", ""),
+            ("", "live", "ключ ü 流", "live/ключ ü 流", ""),
+            ("", "live", "key?a=%20b+c", "live/key", "?a=%20b+c"),
+        ] {
+            let request = rtmp(tc_url, app, stream);
+            let got = request.as_ref().map(|r| (r.name.to_string(), r.raw_params.as_str()));
+            assert_eq!(got, Ok((name.to_owned(), params)), "{tc_url} | {app} | {stream}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_the_same_however_the_client_divides_the_path() {
+        let whole = rtmp("rtmp://h/a/b/c", "a/b/c", "").unwrap().name;
+        for (app, stream) in [("a", "b/c"), ("a/b", "c"), ("a/b/", "c"), ("", "a/b/c")] {
+            let name = rtmp("rtmp://h/", app, stream).unwrap().name;
+            assert_eq!(name, whole, "{app} | {stream}");
+            assert_eq!((name.vhost(), name.app(), name.stream()), ("h", "a/b", "c"));
+        }
+        assert_eq!(from_http(Some("H:8080"), ("a/b", "c"), "").unwrap().name, whole);
+    }
+
+    #[test]
+    fn parameters_are_decoded_and_found() {
+        let request = rtmp("", "live?x=%41%zz", "key?token=a%26b&token=2&flag&&u=a=b").unwrap();
+        assert_eq!(request.param("token"), Some("a&b"));
+        assert_eq!(request.param("flag"), Some(""));
+        assert_eq!(request.param("u"), Some("a=b"));
+        assert_eq!(request.param("x"), Some("A%zz"));
+        assert_eq!(request.param("none"), None);
+        assert_eq!(request.params.len(), 5);
+    }
+
+    #[test]
+    fn names_that_could_do_harm_are_refused() {
+        use NameError::*;
+        use Part::*;
+        let long = "x".repeat(256);
+        for (app, stream, error) in [
+            ("live", "", NoStream),
+            ("", "", NoStream),
+            ("live/", "", NoStream),
+            ("live", "?token=t", NoStream),
+            ("live", "..", DotSegment(Stream)),
+            ("live", "../key", DotSegment(Stream)),
+            ("live/..", "key", DotSegment(App)),
+            ("../../etc", "passwd", DotSegment(App)),
+            ("live", "mp4:../../etc/passwd", DotSegment(Stream)),
+            ("live", ".", DotSegment(Stream)),
+            ("live/../..", "", DotSegment(App)),
+            ("live", "/etc/passwd", EmptySegment(Stream)),
+            ("/live", "key", EmptySegment(App)),
+            ("a//b", "key", EmptySegment(App)),
+            ("live", "a//b", EmptySegment(Stream)),
+            ("live", "..\\key", Reserved(Stream, '\\')),
+            ("live\\x", "key", Reserved(App, '\\')),
+            ("live", "a\0b", Control(Stream)),
+            ("live", "key\r\nX: y", Control(Stream)),
+            ("live\n", "key", Control(App)),
+            ("live", "\u{1b}[31m", Control(Stream)),
+            ("live", "\u{85}", Control(Stream)),
+            ("live", "key\u{202e}gpj", Invisible(Stream)),
+            ("live", "key\u{200b}", Invisible(Stream)),
+            ("live", "key\u{feff}", Invisible(Stream)),
+            ("live", "key\u{fffd}", NotUtf8(Stream)),
+            ("live", " key", Space(Stream)),
+            ("live ", "key", Space(App)),
+            (long.as_str(), "key", TooLong(App)),
+            ("live", long.as_str(), TooLong(Stream)),
+            ("live?vhost=a/b", "key", Reserved(Vhost, '/')),
+            ("live?vhost=..", "key", DotSegment(Vhost)),
+            ("live?vhost=%2e%2e%2f", "key", Reserved(Vhost, '/')),
+            ("live?vhost=a%0d%0ab", "key", Control(Vhost)),
+            ("live?vhost=a b", "key", Reserved(Vhost, ' ')),
+            ("live", "key?a=\r\n", Control(Params)),
+        ] {
+            assert_eq!(rtmp("rtmp://h/", app, stream).map(|r| r.name), Err(error), "{app:?} | {stream:?}");
+            let reason = error.to_string();
+            assert!(
+                reason.len() < 100 && reason.chars().all(|c| c == ' ' || c.is_ascii_graphic()),
+                "{reason}"
+            );
+        }
+        assert_eq!(rtmp("rtmp://a b/live", "live", "key").unwrap_err(), Reserved(Vhost, ' '));
+        assert_eq!(rtmp("", &"x".repeat(255), &"y".repeat(255)).unwrap().name.stream().len(), 255);
+        let many = format!("key?{}", "a&".repeat(65));
+        assert_eq!(rtmp("", "live", &many).unwrap_err(), TooManyParams);
+        let big = format!("key?a={}", "x".repeat(4096));
+        assert_eq!(rtmp("", "live", &big).unwrap_err(), TooLong(Params));
+    }
+
+    #[test]
+    fn http_names() {
+        use NameError::*;
+        for (host, app, stream, query, name, params) in [
+            (Some("h:8080"), "live", "key", "", "h/live/key", ""),
+            (Some("[::1]:8080"), "live", "key", "", "::1/live/key", ""),
+            (None, "live", "key", "", "live/key", ""),
+            (Some(""), "live", "key", "", "live/key", ""),
+            (Some("h"), "live", "key", "vhost=v&token=a%20b", "v/live/key", "?vhost=v&token=a%20b"),
+            (Some("h"), "live", "key", "a=b?vhost=v", "v/live/key", "?a=b&vhost=v"),
+            (Some("h"), "live", "%D0%BA%C3%BC", "", "h/live/кü", ""),
+            (Some("h"), "live%2Froom", "key", "", "h/live/room/key", ""),
+            (Some("h"), "live", "a%252e", "", "h/live/a%2e", ""),
+            (Some("h"), "live", "a+b%zz%4", "", "h/live/a+b%zz%4", ""),
+            (Some("h"), "", "key", "", "h/__defaultApp__/key", ""),
+        ] {
+            let request = from_http(host, (app, stream), query);
+            let got = request.as_ref().map(|r| (r.name.to_string(), r.raw_params.as_str()));
+            assert_eq!(got, Ok((name.to_owned(), params)), "{host:?} {app} {stream} {query}");
+        }
+        for (app, stream, error) in [
+            ("live", "", NoStream),
+            ("live", "%2e%2e", DotSegment(Part::Stream)),
+            ("live", "..%2fkey", DotSegment(Part::Stream)),
+            ("%2e%2E", "key", DotSegment(Part::App)),
+            ("live", "a%00", Control(Part::Stream)),
+            ("live", "a%0d%0a", Control(Part::Stream)),
+            ("live", "a%5cb", Reserved(Part::Stream, '\\')),
+            ("live", "a%3Fvhost=x", Reserved(Part::Stream, '?')),
+            ("live", "%ff", NotUtf8(Part::Stream)),
+            ("live", "%E2%80%AE", Invisible(Part::Stream)),
+            ("live", "%2fkey", EmptySegment(Part::Stream)),
+        ] {
+            assert_eq!(from_http(None, (app, stream), "").map(|r| r.name), Err(error), "{app} {stream}");
+        }
+    }
+
+    #[test]
+    fn tc_urls_are_taken_apart() {
+        let url = split_tc_url("rtmps://[2001:db8::1]:444/a/b/?vhost=v&x=y").unwrap();
+        assert_eq!((url.scheme.as_str(), url.host.as_str(), url.port), ("rtmps", "2001:db8::1", 444));
+        assert_eq!((url.app.as_str(), url.vhost.as_deref(), url.params.len()), ("a/b", Some("v"), 2));
+        for (text, host, port, app) in [
+            ("rtmp://h", "h", 1935, ""),
+            ("rtmp://h:/live", "h", 1935, "live"),
+            ("rtmp://h:99999/live", "h", 1935, "live"),
+            ("rtmp://::1/live", "::1", 1935, "live"),
+            ("rtmp://[::1", "::1", 1935, ""),
+            ("rtmp:///live", "", 1935, "live"),
+            ("rtmp://h?a=b", "h", 1935, ""),
+        ] {
+            let url = split_tc_url(text).unwrap();
+            assert_eq!((url.host.as_str(), url.port, url.app.as_str()), (host, port, app), "{text}");
+        }
+        assert_eq!(split_tc_url("h/live"), None);
+    }
+
+    #[test]
+    fn names_compare_by_value_and_move_between_vhosts() {
+        let a = StreamName::new("", "live", "key").unwrap();
+        assert_eq!(a, StreamName::new(DEFAULT_VHOST, "live", "key").unwrap());
+        assert_eq!((a.vhost(), a.to_string().as_str()), (DEFAULT_VHOST, "live/key"));
+        let b = a.with_vhost("V").unwrap();
+        assert_eq!((b.to_string().as_str(), format!("{b:?}").as_str()), ("v/live/key", "v/live/key"));
+        assert_ne!(a, b);
+        assert_eq!(a.with_vhost("a/b"), Err(NameError::Reserved(Part::Vhost, '/')));
+        assert_eq!(StreamName::new("v", "live", "key/"), Err(NameError::EmptySegment(Part::Stream)));
+    }
+
+    #[test]
+    fn printable_text_is_one_safe_line_within_its_length() {
+        assert_eq!(printable("plain ü 流", 100), "plain ü 流");
+        assert_eq!(
+            printable("a\r\n\t\0\x1b\"\\\u{202e}\u{85}", 100),
+            "a\\r\\n\\t\\x00\\x1b\\\"\\\\\\u{202e}\\u{85}"
+        );
+        assert_eq!(printable("abcdef", 6), "abcdef");
+        assert_eq!(printable("abcdefg", 6), "abc...");
+        assert_eq!(printable("ab\u{202e}cdef", 9), "ab...");
+        assert_eq!(printable("ÜÜÜÜ", 6), "Ü...");
+        assert_eq!(
+            (printable("abc", 2), printable("abc", 0), printable("", 0)),
+            ("".into(), "".into(), "".into())
+        );
+    }
+
+    #[test]
+    fn noise_never_panics_and_what_passes_is_safe() {
+        const WORDS: [&str; 24] = [
+            "live",
+            "key",
+            "/",
+            "?",
+            "vhost",
+            "=",
+            "...",
+            ",",
+            "&",
+            "&&",
+            "_definst_",
+            "..",
+            "%2e",
+            "%",
+            "rtmp://",
+            "[",
+            "]",
+            ":",
+            "@",
+            "\0",
+            "\u{202e}",
+            "ü",
+            "mp4:",
+            "\\",
+        ];
+        let mut noise = Noise(2024);
+        let mut text = || (0..noise.below(7)).map(|_| WORDS[noise.below(WORDS.len())]).collect::<String>();
+        for _ in 0..30_000 {
+            let (a, b, c) = (text(), text(), text());
+            for request in [from_rtmp(Some(&a), &b, &c), from_http(Some(&a), (&b, &c), &a)] {
+                let Ok(request) = request else { continue };
+                let name = &request.name;
+                assert!(!name.stream().contains('/') && !name.vhost().contains('/'), "{name:?}");
+                let path = format!("{}/{}/{}", name.vhost(), name.app(), name.stream());
+                assert_eq!(path, format!("{name:?}"));
+                assert!(path.split('/').all(|s| !matches!(s, "" | "." | "..")), "{path}");
+                assert!(
+                    !path.contains(['\0', '\\', '\u{202e}']) && !request.raw_params.contains('\0'),
+                    "{path}"
+                );
+            }
+            assert!(printable(&a, 12).len() <= 12);
+        }
+    }
 }
