@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::error::{Reports, Span};
-use super::parse::{Node, Token};
+use super::parse::{MAX_ARGS, Node, Token};
 use super::schema::{self, Context, Directive};
 use super::suggest::nearest;
 use super::typed::{Config, DEFAULT_VHOST, Draft, Listen, LogTank, Vhost};
@@ -61,6 +61,11 @@ impl Checker<'_, '_> {
             if directive.kind.adds_up() {
                 let others = queue.iter().filter(|n| directive.is(n.name.text));
                 node.args.extend(others.flat_map(|n| n.args.iter().copied()));
+                if let Some(extra) = node.args.get(MAX_ARGS) {
+                    let message = format!("more than {MAX_ARGS} arguments for `{}`", directive.name);
+                    self.reports.error(extra.span, message, None);
+                    continue;
+                }
             }
             self.directive(context, directive, node);
         }
@@ -179,7 +184,10 @@ impl Checker<'_, '_> {
             Context::Root => String::new(),
             _ => format!(" in `{}`", context.name()),
         };
-        let (hint, help) = hint(context, node.name.text);
+        let (hint, help) = match self.reports.is_full() {
+            true => (String::new(), None),
+            false => hint(context, node.name.text),
+        };
         let message = format!("unknown directive `{name}`{place}{hint}");
         self.reports.error(node.name.span, message, help);
     }
@@ -251,7 +259,8 @@ fn break_in(context: Context, node: &Node<'_>) -> Option<(usize, bool)> {
 
 /// What to tell about an unknown `name`: the end of the message, and perhaps more help.
 fn hint(context: Context, name: &str) -> (String, Option<String>) {
-    let homes: Vec<Context> = Context::ALL.into_iter().filter(|&c| is_legal(c, name)).collect();
+    let stands = |&c: &Context| schema::find(c, name).is_some() || srs::knows(c, name);
+    let homes: Vec<Context> = Context::ALL.into_iter().filter(stands).collect();
     if !homes.is_empty() {
         let around = std::iter::successors(context.parent(), |c| c.parent());
         let open = around.into_iter().any(|c| homes.contains(&c));

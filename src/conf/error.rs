@@ -111,6 +111,12 @@ impl<'t> Reports<'t> {
         self.push(Severity::Warning, span, message, help);
     }
 
+    /// Whether a further error would only be counted, so that no work needs to go into its words.
+    pub(super) fn is_full(&self) -> bool {
+        let [errors, _] = self.counts;
+        errors >= MAX_REPORTS
+    }
+
     fn push(&mut self, severity: Severity, span: Span, message: String, help: Option<String>) {
         let [errors, warnings] = &mut self.counts;
         let count = if severity == Severity::Error { errors } else { warnings };

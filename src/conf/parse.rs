@@ -68,6 +68,11 @@ pub(super) fn parse<'a>(text: &'a str, reports: &mut Reports<'_>) -> Option<Vec<
     (!parser.stopped).then_some(nodes)
 }
 
+/// Separators, and what looks like one.
+fn is_space(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}')
+}
+
 enum Item<'a> {
     Word(Token<'a>),
     Semicolon(Span),
@@ -161,32 +166,31 @@ impl<'a> Parser<'a, '_, '_> {
         let mut comment = false;
         while let Some(c) = self.rest().chars().next() {
             comment = c != '\n' && (comment || c == '#');
-            if !comment && !matches!(c, ' ' | '\t' | '\r' | '\n') {
+            if !comment && !is_space(c) {
                 break;
+            }
+            if !comment && !c.is_ascii() {
+                self.lookalike(c);
             }
             self.bump(c);
         }
     }
 
+    /// What text copied from a web page may hold in place of a space, a quote or a semicolon.
+    fn lookalike(&mut self, c: char) {
+        let message = format!("the character U+{:04X} only looks like one that belongs here", u32::from(c));
+        let help = String::from("type it again: a plain space, `\"` or `;`");
+        self.reports.error(self.here(), message, Some(help));
+    }
+
     fn bare(&mut self) -> Token<'a> {
         let (start, first, mut span) = (self.pos, self.first, self.here());
         self.first = false;
-        let mut foreign = None;
-        while let Some(c) = self.rest().chars().next() {
-            if matches!(c, ' ' | '\t' | '\r' | '\n' | ';' | '{') {
-                break;
-            }
-            if c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}' | '“' | '”' | '；')
-            {
-                foreign = foreign.or(Some((self.here(), c)));
+        while let Some(c) = self.rest().chars().next().filter(|&c| !is_space(c) && c != ';' && c != '{') {
+            if matches!(c, '“' | '”' | '；') {
+                self.lookalike(c);
             }
             self.bump(c);
-        }
-        if let Some((place, c)) = foreign {
-            let message =
-                format!("the character U+{:04X} only looks like one that belongs here", u32::from(c));
-            let help = String::from("type it again: a plain space, `\"` or `;`");
-            self.reports.error(place, message, Some(help));
         }
         span.width = self.col - span.col;
         Token { text: self.text.get(start..self.pos).unwrap_or(""), span, quoted: false, first }
@@ -211,7 +215,7 @@ impl<'a> Parser<'a, '_, '_> {
         if end.is_none() {
             let place = Span { width: 1, ..span };
             self.reports.error(place, format!("this {quote} is not closed on its line"), None);
-        } else if after.is_some_and(|c| !matches!(c, ' ' | '\t' | '\r' | '\n' | ';' | '{')) {
+        } else if after.is_some_and(|c| !is_space(c) && c != ';' && c != '{') {
             let message = String::from("after a closing quote only a space, `;` or `{` may follow");
             self.reports.error(self.here(), message, None);
         }

@@ -11,7 +11,7 @@ pub(super) fn nearest(typed: &str, names: &mut dyn Iterator<Item = &'static str>
     let typed = typed.to_ascii_lowercase();
     let limit = (typed.len() / 3).clamp(1, 3);
     let mut best = None;
-    for name in names {
+    for name in names.filter(|n| n.len().abs_diff(typed.len()) <= limit) {
         let distance = distance(typed.as_bytes(), name.as_bytes());
         if distance <= limit && distance < name.len() && best.is_none_or(|(least, _)| distance < least) {
             best = Some((distance, name));

