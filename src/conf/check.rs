@@ -173,7 +173,7 @@ impl Checker<'_, '_> {
     /// A directive that is not in the table for this place.
     fn foreign(&mut self, context: Context, node: &Node<'_>) {
         let name = clip(node.name.text);
-        if srs::knows(context, node.name.text) {
+        if srs::has(context, node) {
             if !srs::is_quiet(context, node) {
                 let message = format!("`{name}` is known but not in this build; it has no effect");
                 self.reports.warn(node.name.span, message, None);
@@ -259,7 +259,10 @@ fn break_in(context: Context, node: &Node<'_>) -> Option<(usize, bool)> {
 
 /// What to tell about an unknown `name`: the end of the message, and perhaps more help.
 fn hint(context: Context, name: &str) -> (String, Option<String>) {
-    let stands = |&c: &Context| schema::find(c, name).is_some() || srs::knows(c, name);
+    let stands = |&c: &Context| c != context && (schema::find(c, name).is_some() || srs::knows(c, name));
+    if let Some(advice) = srs::advice(name) {
+        return (String::new(), Some(advice));
+    }
     let homes: Vec<Context> = Context::ALL.into_iter().filter(stands).collect();
     if !homes.is_empty() {
         let around = std::iter::successors(context.parent(), |c| c.parent());

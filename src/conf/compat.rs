@@ -3,6 +3,8 @@
 use super::error::Reports;
 use super::parse::{Node, Token};
 use super::schema::Context;
+use super::srs;
+use super::value::clip;
 
 /// What happens to a directive of another version.
 #[derive(Debug, Clone, Copy)]
@@ -104,8 +106,8 @@ fn unwrap<'a>(node: Node<'a>, names: &[&str], kept: &mut Vec<Node<'a>>, reports:
         if names.contains(&inner.name.text) {
             kept.push(inner);
         } else {
-            let message = format!("`{}` in `{}` is not in this build", inner.name.text, outer.text);
-            reports.error(inner.name.span, message, None);
+            let message = format!("unknown directive `{}` in `{}`", clip(inner.name.text), outer.text);
+            reports.error(inner.name.span, message, srs::advice(inner.name.text));
         }
     }
 }

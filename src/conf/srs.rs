@@ -53,6 +53,8 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("stats", Never),
             ("stream_caster", Off),
             ("tcmalloc_release_rate", Never),
+            ("tencentcloud_apm", Off),
+            ("tencentcloud_cls", Off),
             ("threads", Never),
             ("utc_time", At("off")),
             ("work_dir", At("./")),
@@ -94,6 +96,7 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("token_traverse", At("off")),
             ("transcode", Off),
             ("twcc", Off),
+            ("vhost", Never),
         ],
     ),
     (
@@ -160,6 +163,24 @@ pub(super) fn names(context: Context) -> impl Iterator<Item = &'static str> {
 /// Whether SRS has `name` in `context`.
 pub(super) fn knows(context: Context, name: &str) -> bool {
     names(context).any(|known| known == name)
+}
+
+/// Whether SRS has the directive `node` in `context`. The `vhost` of an edge, which older files write into
+/// the vhost itself, has no block: with one, it is another vhost after a forgotten `}`.
+pub(super) fn has(context: Context, node: &Node<'_>) -> bool {
+    knows(context, node.name.text) && (context.name() != node.name.text || node.block.is_none())
+}
+
+/// What to tell who brings the directive `name` from elsewhere.
+pub(super) fn advice(name: &str) -> Option<String> {
+    let advice = match name {
+        "include" => "files cannot be included; put the directives of that file here",
+        "worker_processes" | "events" | "server" | "application" => {
+            "this is a directive of nginx, not of SRS"
+        }
+        _ => return None,
+    };
+    Some(advice.to_owned())
 }
 
 /// The block that `name` belongs in, if SRS has it inside a block that this build has not.

@@ -260,6 +260,30 @@ fn what_srs_knows_beyond_the_table_loads_with_a_warning() {
 }
 
 #[test]
+fn the_vhost_of_an_old_edge_is_known_but_a_vhost_in_a_vhost_is_a_missing_brace() {
+    let (_, warnings) = warned("vhost a { mode remote; origin 1.2.3.4; vhost b; }");
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
+    let errors = load("t", "vhost a { play { }\nvhost b { }").unwrap_err();
+    assert_eq!(
+        lines(&errors),
+        [
+            "1:9: the block opened here has no `}`",
+            "2:1: unknown directive `vhost` in `vhost`; it belongs outside all blocks",
+        ]
+    );
+}
+
+#[test]
+fn a_file_for_nginx_is_told_so() {
+    for text in ["worker_processes 1;", "rtmp { server { listen 1935; } }", "include x.conf;"] {
+        let errors = load("t", text).unwrap_err();
+        assert_eq!(errors.len(), 1);
+        let help = errors[0].help.as_deref().unwrap();
+        assert!(help.contains("nginx") || help.contains("included"), "{help}");
+    }
+}
+
+#[test]
 fn what_asks_for_nothing_passes_in_silence() {
     config(
         "daemon off; work_dir ./; query_latest_version off; http_api { enabled off; } rtc_server { listen 8000; }\n\
@@ -351,7 +375,7 @@ fn older_and_newer_files_of_srs_mean_the_same_as_before() {
         warnings.iter().any(|w| w == "5:3: `mw_latency` stands at line 5 already; this one has no effect")
     );
     assert_eq!(config("srs_log_level trace; vhost a {}").log.level, log::LevelFilter::Info);
-    assert_eq!(failed("rtmp { listn 1; }"), ["1:8: `listn` in `rtmp` is not in this build"]);
+    assert_eq!(failed("rtmp { listn 1; }"), ["1:8: unknown directive `listn` in `rtmp`"]);
 }
 
 #[test]
