@@ -35,11 +35,12 @@ struct Checker<'r, 't> {
 impl Checker<'_, '_> {
     fn block(&mut self, context: Context, nodes: Vec<Node<'_>>) {
         let nodes = self.split(context, nodes);
-        let mut nodes = compat::modernize(context, nodes, self.reports);
+        let nodes = compat::modernize(context, nodes, self.reports);
         // What vhosts inherit is read before them.
-        nodes.sort_by_key(|n| n.name.text == "vhost");
+        let (vhosts, mut queue): (VecDeque<_>, VecDeque<_>) =
+            nodes.into_iter().partition(|n| n.name.text == "vhost");
+        queue.extend(vhosts);
         let mut seen: Vec<(&str, Span)> = Vec::new();
-        let mut queue = VecDeque::from(nodes);
         while let Some(mut node) = queue.pop_front() {
             let Some(directive) = schema::find(context, node.name.text) else {
                 self.foreign(context, &node);

@@ -92,6 +92,7 @@ impl std::error::Error for ConfError {}
 pub(super) struct Reports<'t> {
     file: &'t str,
     text: &'t str,
+    /// In the order of the file.
     list: Vec<ConfError>,
     counts: [usize; 2],
 }
@@ -126,7 +127,9 @@ impl<'t> Reports<'t> {
         }
         let source_line = self.source_line(span.line);
         let (file, line, col, width) = (self.file.to_owned(), span.line, span.col, span.width);
-        self.list.push(ConfError { severity, file, line, col, width, message, help, source_line });
+        // Few and nearly in order, so that this takes the place of a sort, which is larger than the rest here.
+        let at = self.list.partition_point(|e| (e.line, e.col) <= (line, col));
+        self.list.insert(at, ConfError { severity, file, line, col, width, message, help, source_line });
     }
 
     fn source_line(&self, line: u32) -> String {
@@ -136,9 +139,8 @@ impl<'t> Reports<'t> {
         shown.map(|c| if c.is_control() { ' ' } else { c }).collect()
     }
 
-    /// All that was found, in the order of the file: `Ok` the warnings, or `Err` the errors.
+    /// All that was found: `Ok` the warnings, or `Err` the errors.
     pub(super) fn finish(mut self) -> Result<Vec<Warning>, Vec<ConfError>> {
-        self.list.sort_by_key(|e| (e.line, e.col));
         let [errors, _] = self.counts;
         if errors == 0 {
             return Ok(self.list);

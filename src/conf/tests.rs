@@ -318,6 +318,25 @@ vhost __defaultVhost__ {
 ";
 
 #[test]
+fn a_file_for_http_flv_with_srs_loads_and_serves_http_flv() {
+    let (c, warnings) = warned(
+        "listen 1935;\nmax_connections 1000;\npid objs/srs.flv.pid;\nsrs_log_tank file;\nsrs_log_file objs/srs.log;\n\
+         http_server {\n enabled on;\n listen 8081;\n dir ./objs/nginx/html;\n}\n\
+         vhost __defaultVhost__ {\n http_remux {\n enabled on;\n mount [vhost]/[app]/[stream].flv;\n hstrs on;\n }\n\
+         http_static { enabled off; }\n}",
+    );
+    assert_eq!(warnings, ["9:2: `dir` is known but not in this build; it has no effect"]);
+    assert_eq!(
+        (c.pid.as_deref(), c.log.tank, c.log.file.as_str()),
+        (Some("objs/srs.flv.pid"), LogTank::File, "objs/srs.log")
+    );
+    assert!(c.http_server.enabled && c.http_server.crossdomain);
+    assert_eq!(c.http_server.listen, [Listen { addr: None, port: 8081 }]);
+    let without = Config::default();
+    assert_eq!(first(&c), first(&without), "HTTP-FLV as it is without a file");
+}
+
+#[test]
 fn a_missing_semicolon_before_a_line_that_begins_with_a_directive_is_mended_aloud() {
     let (c, warnings) = warned(REALTIME);
     assert_eq!(warnings, ["6:23: missing `;` after `tcp_nodelay on`; it is read as if it stood there"]);

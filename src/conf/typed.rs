@@ -57,7 +57,7 @@ pub struct IpNet {
 /// Where the log goes and how much of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
-    /// `log_tank`. Default: the console.
+    /// `log_tank`. Default: the console, or the file where `log_file` is set.
     pub tank: LogTank,
     /// `log_level`. Default: info.
     pub level: log::LevelFilter,
@@ -88,7 +88,7 @@ pub struct HttpServer {
 /// `vhost NAME { }`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vhost {
-    /// The host name it serves, as written in the file, or [`DEFAULT_VHOST`].
+    /// The host name it serves, as written in the file, or [`DEFAULT_VHOST`]; at most 255 bytes.
     pub name: String,
     /// `enabled`: off refuses everything that asks for this host. Default on.
     pub enabled: bool,
@@ -156,7 +156,8 @@ pub struct HttpRemux {
     /// `enabled`. Default: off in a file, on without a file.
     pub enabled: bool,
     /// `mount`: URL patterns of host and path, with `[vhost]`, `[app]` and `[stream]`; ending in `.flv`.
-    /// Default `[vhost]/[app]/[stream].flv`.
+    /// Default `[vhost]/[app]/[stream].flv`. Empty when the file has only mounts that this build does not make.
+    /// A mount that begins with `/` is for every host.
     pub mounts: Vec<String>,
     /// `chunked`: chunked transfer coding for HTTP/1.1 clients; off ends by close. Default on.
     pub chunked: bool,
