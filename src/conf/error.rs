@@ -7,6 +7,24 @@ pub const MAX_REPORTS: usize = 100;
 /// A source line is shown up to this many characters.
 const MAX_SHOWN: usize = 120;
 
+/// A place in the file: line and column in characters, both from 1, and a length in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) line: u32,
+    pub(super) col: u32,
+    pub(super) width: u32,
+}
+
+impl Span {
+    /// The first character of the file.
+    pub(super) const START: Self = Self { line: 1, col: 1, width: 1 };
+
+    /// The place right behind this one, where a `;` is missing.
+    pub(super) fn after(self) -> Self {
+        Self { col: self.col.saturating_add(self.width), width: 1, ..self }
+    }
+}
+
 /// Whether the file loads nevertheless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
@@ -69,3 +87,68 @@ impl fmt::Display for ConfError {
 }
 
 impl std::error::Error for ConfError {}
+
+/// Gathers what is found in one file.
+pub(super) struct Reports<'t> {
+    file: &'t str,
+    text: &'t str,
+    /// In the order of the file.
+    list: Vec<ConfError>,
+    counts: [usize; 2],
+}
+
+impl<'t> Reports<'t> {
+    pub(super) fn new(file: &'t str, text: &'t str) -> Self {
+        Self { file, text, list: Vec::new(), counts: [0; 2] }
+    }
+
+    /// Reports what keeps the file from loading.
+    pub(super) fn error(&mut self, span: Span, message: String, help: Option<String>) {
+        self.push(Severity::Error, span, message, help);
+    }
+
+    /// Reports what loads but should be looked at.
+    pub(super) fn warn(&mut self, span: Span, message: String, help: Option<String>) {
+        self.push(Severity::Warning, span, message, help);
+    }
+
+    /// Whether a further error would only be counted, so that no work needs to go into its words.
+    pub(super) fn is_full(&self) -> bool {
+        let [errors, _] = self.counts;
+        errors >= MAX_REPORTS
+    }
+
+    fn push(&mut self, severity: Severity, span: Span, message: String, help: Option<String>) {
+        let [errors, warnings] = &mut self.counts;
+        let count = if severity == Severity::Error { errors } else { warnings };
+        *count += 1;
+        if *count > MAX_REPORTS {
+            return;
+        }
+        let source_line = self.source_line(span.line);
+        let (file, line, col, width) = (self.file.to_owned(), span.line, span.col, span.width);
+        // Few and nearly in order, so that this takes the place of a sort, which is larger than the rest here.
+        let at = self.list.partition_point(|e| (e.line, e.col) <= (line, col));
+        self.list.insert(at, ConfError { severity, file, line, col, width, message, help, source_line });
+    }
+
+    fn source_line(&self, line: u32) -> String {
+        let index = usize::try_from(line.saturating_sub(1)).unwrap_or(0);
+        let text = self.text.strip_prefix('\u{feff}').unwrap_or(self.text);
+        let shown = text.lines().nth(index).unwrap_or("").chars().take(MAX_SHOWN);
+        shown.map(|c| if c.is_control() { ' ' } else { c }).collect()
+    }
+
+    /// All that was found: `Ok` the warnings, or `Err` the errors.
+    pub(super) fn finish(mut self) -> Result<Vec<Warning>, Vec<ConfError>> {
+        let [errors, _] = self.counts;
+        if errors == 0 {
+            return Ok(self.list);
+        }
+        self.list.retain(|e| e.severity == Severity::Error);
+        if let Some(last) = self.list.last_mut().filter(|_| errors > MAX_REPORTS) {
+            last.help = Some(format!("{} more mistakes are not shown", errors - MAX_REPORTS));
+        }
+        Err(self.list)
+    }
+}

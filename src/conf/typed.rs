@@ -3,8 +3,10 @@
 //! All times are milliseconds and all sizes bytes, whatever unit the directive takes. Values are already
 //! checked against the ranges in the table of directives.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
+
+use super::schema;
 
 /// The name of the vhost that serves every host no other vhost names.
 pub const DEFAULT_VHOST: &str = "__defaultVhost__";
@@ -55,7 +57,7 @@ pub struct IpNet {
 /// Where the log goes and how much of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
-    /// `log_tank`. Default: the console.
+    /// `log_tank`. Default: the console, or the file where `log_file` is set.
     pub tank: LogTank,
     /// `log_level`. Default: info.
     pub level: log::LevelFilter,
@@ -86,7 +88,7 @@ pub struct HttpServer {
 /// `vhost NAME { }`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vhost {
-    /// The host name it serves, as written in the file, or [`DEFAULT_VHOST`].
+    /// The host name it serves, as written in the file, or [`DEFAULT_VHOST`]; at most 255 bytes.
     pub name: String,
     /// `enabled`: off refuses everything that asks for this host. Default on.
     pub enabled: bool,
@@ -154,7 +156,8 @@ pub struct HttpRemux {
     /// `enabled`. Default: off in a file, on without a file.
     pub enabled: bool,
     /// `mount`: URL patterns of host and path, with `[vhost]`, `[app]` and `[stream]`; ending in `.flv`.
-    /// Default `[vhost]/[app]/[stream].flv`.
+    /// Default `[vhost]/[app]/[stream].flv`. Empty when the file has only mounts that this build does not make.
+    /// A mount that begins with `/` is for every host.
     pub mounts: Vec<String>,
     /// `chunked`: chunked transfer coding for HTTP/1.1 clients; off ends by close. Default on.
     pub chunked: bool,
@@ -206,69 +209,90 @@ impl Default for Config {
     /// What runs without a file: RTMP at 1935, HTTP at 8080, one vhost for all hosts with HTTP-FLV on, the
     /// log on the console.
     fn default() -> Self {
-        let any = |port| vec![Listen { addr: None, port }];
-        let mut vhost = Vhost::default();
-        vhost.http_remux.enabled = true;
-        Self {
-            listen: any(1935),
-            max_connections: 1000,
-            chunk_size: 60000,
-            pid: None,
-            handshake_timeout_ms: 30_000,
-            trusted_proxies: Vec::new(),
-            log: Log {
-                tank: LogTank::Console,
-                level: log::LevelFilter::Info,
-                file: String::from("./runnel.log"),
-            },
-            http_server: HttpServer { enabled: true, listen: any(8080), crossdomain: true },
-            vhosts: vec![Rc::new(vhost)],
-        }
+        let mut draft = Draft::default();
+        draft.vhost.http_remux.enabled = true;
+        draft.config.http_server.enabled = true;
+        draft.config.vhosts.push(Rc::new(draft.vhost));
+        draft.config
     }
 }
 
 impl Default for Vhost {
     /// An empty `vhost __defaultVhost__ { }`.
     fn default() -> Self {
-        Self {
-            name: String::from(DEFAULT_VHOST),
-            enabled: true,
-            min_latency: false,
-            tcp_nodelay: false,
-            chunk_size: 60000,
-            in_ack_size: 0,
-            out_ack_size: 2_500_000,
-            play: Play {
-                gop_cache: true,
-                gop_cache_max_frames: 2500,
-                queue_length_ms: 30_000,
-                queue_bytes: 32 << 20,
-                time_jitter: Jitter::Full,
-                mw_latency_ms: 350,
-                send_timeout_ms: 30_000,
-                send_buffer: 256 << 10,
-                no_stream: NoStream::Wait,
-                no_stream_wait_ms: 10_000,
-            },
-            publish: Publish {
-                on_busy: OnBusy::TakeoverSameIp,
-                resume_wait_ms: 15_000,
-                firstpkt_timeout_ms: 20_000,
-                normal_timeout_ms: 5000,
-            },
-            http_remux: HttpRemux {
-                enabled: false,
-                mounts: vec![String::from("[vhost]/[app]/[stream].flv")],
-                chunked: true,
-                no_stream: NoStream::Wait,
-                wait_ms: 10_000,
-                has_audio: None,
-                has_video: None,
-                guess_has_av: true,
-            },
-        }
+        Draft::default().vhost
     }
 }
+
+/// What the table's setters write to: the configuration, and the vhost that is being read.
+#[derive(Debug, Clone)]
+pub(super) struct Draft {
+    pub(super) config: Config,
+    pub(super) vhost: Vhost,
+}
+
+impl Default for Draft {
+    /// Every directive at the default that the table gives.
+    fn default() -> Self {
+        let mut draft = Self { config: BLANK, vhost: BLANK_VHOST };
+        schema::set_defaults(&mut draft);
+        draft.vhost.name = String::from(DEFAULT_VHOST);
+        draft.vhost.chunk_size = draft.config.chunk_size;
+        draft
+    }
+}
+
+/// No value is set yet; the table of directives holds the defaults.
+const BLANK: Config = Config {
+    listen: Vec::new(),
+    max_connections: 0,
+    chunk_size: 0,
+    pid: None,
+    handshake_timeout_ms: 0,
+    trusted_proxies: Vec::new(),
+    log: Log { tank: LogTank::Console, level: log::LevelFilter::Off, file: String::new() },
+    http_server: HttpServer { enabled: false, listen: Vec::new(), crossdomain: false },
+    vhosts: Vec::new(),
+};
+
+/// As [`BLANK`].
+const BLANK_VHOST: Vhost = Vhost {
+    name: String::new(),
+    enabled: false,
+    min_latency: false,
+    tcp_nodelay: false,
+    chunk_size: 0,
+    in_ack_size: 0,
+    out_ack_size: 0,
+    play: Play {
+        gop_cache: false,
+        gop_cache_max_frames: 0,
+        queue_length_ms: 0,
+        queue_bytes: 0,
+        time_jitter: Jitter::Off,
+        mw_latency_ms: 0,
+        send_timeout_ms: 0,
+        send_buffer: 0,
+        no_stream: NoStream::NotFound,
+        no_stream_wait_ms: 0,
+    },
+    publish: Publish {
+        on_busy: OnBusy::Reject,
+        resume_wait_ms: 0,
+        firstpkt_timeout_ms: 0,
+        normal_timeout_ms: 0,
+    },
+    http_remux: HttpRemux {
+        enabled: false,
+        mounts: Vec::new(),
+        chunked: false,
+        no_stream: NoStream::NotFound,
+        wait_ms: 0,
+        has_audio: None,
+        has_video: None,
+        guess_has_av: false,
+    },
+};
 
 impl Config {
     /// The vhost that serves `host` (a name without a port): the one of that name without regard to case,
@@ -280,18 +304,25 @@ impl Config {
 }
 
 impl IpNet {
+    /// The range of addresses that share the first `prefix` bits with `addr`.
+    pub fn new(addr: IpAddr, prefix: u8) -> Self {
+        let (prefix, addr) = match addr {
+            IpAddr::V4(ip) => {
+                let prefix = prefix.min(32);
+                let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+                (prefix, IpAddr::V4(Ipv4Addr::from_bits(ip.to_bits() & mask)))
+            }
+            IpAddr::V6(ip) => {
+                let prefix = prefix.min(128);
+                let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+                (prefix, IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & mask)))
+            }
+        };
+        Self { addr, prefix }
+    }
+
     /// Whether `ip` lies in the range. An IPv4 address that came mapped into IPv6 counts as IPv4.
     pub fn contains(&self, ip: IpAddr) -> bool {
-        match (self.addr, ip.to_canonical()) {
-            (IpAddr::V4(net), IpAddr::V4(ip)) => {
-                let shift = 32_u32.saturating_sub(u32::from(self.prefix));
-                (net.to_bits() ^ ip.to_bits()).checked_shr(shift).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(net), IpAddr::V6(ip)) => {
-                let shift = 128_u32.saturating_sub(u32::from(self.prefix));
-                (net.to_bits() ^ ip.to_bits()).checked_shr(shift).unwrap_or(0) == 0
-            }
-            _ => false,
-        }
+        Self::new(ip.to_canonical(), self.prefix).addr == self.addr
     }
 }

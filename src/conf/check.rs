@@ -1,0 +1,298 @@
+//! Tree to typed configuration, by the table of directives; every mistake on the way is reported.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::error::{Reports, Span};
+use super::parse::{MAX_ARGS, Node, Token};
+use super::schema::{self, Context, Directive};
+use super::suggest::nearest;
+use super::typed::{Config, DEFAULT_VHOST, Draft, Listen, LogTank, Vhost};
+use super::value::{self, Kind, clip};
+use super::{compat, srs};
+
+/// Characters in the name of a vhost, as many as a host name may have.
+const MAX_HOST: usize = 255;
+
+/// Checks the directives of a whole file. What is returned counts only if no error was reported.
+pub(super) fn check(nodes: Vec<Node<'_>>, reports: &mut Reports<'_>) -> Config {
+    let draft = Draft::default();
+    let mut checker = Checker { fresh: draft.vhost.clone(), draft, set: Vec::new(), reports };
+    checker.block(Context::Root, nodes);
+    checker.together();
+    checker.draft.config
+}
+
+struct Checker<'r, 't> {
+    draft: Draft,
+    /// A vhost with every directive at its default.
+    fresh: Vhost,
+    /// What the file sets, and where.
+    set: Vec<(Context, &'static str, Span)>,
+    reports: &'r mut Reports<'t>,
+}
+
+impl Checker<'_, '_> {
+    fn block(&mut self, context: Context, nodes: Vec<Node<'_>>) {
+        let nodes = self.split(context, nodes);
+        let nodes = compat::modernize(context, nodes, self.reports);
+        // What vhosts inherit is read before them.
+        let (vhosts, mut queue): (VecDeque<_>, VecDeque<_>) =
+            nodes.into_iter().partition(|n| n.name.text == "vhost");
+        queue.extend(vhosts);
+        let mut seen: Vec<(&str, Span)> = Vec::new();
+        while let Some(mut node) = queue.pop_front() {
+            let Some(directive) = schema::find(context, node.name.text) else {
+                self.foreign(context, &node);
+                continue;
+            };
+            if !self.has_right_shape(directive, &node) {
+                continue;
+            }
+            let before = seen.iter().find(|(name, _)| *name == directive.name).map(|(_, span)| *span);
+            let named = matches!(directive.kind, Kind::NamedBlock(_));
+            match before {
+                Some(_) if directive.kind.adds_up() => continue,
+                Some(first) if !named => {
+                    self.repeated(directive, node, first);
+                    continue;
+                }
+                _ => seen.push((directive.name, node.name.span)),
+            }
+            if directive.kind.adds_up() {
+                let others = queue.iter().filter(|n| directive.is(n.name.text));
+                node.args.extend(others.flat_map(|n| n.args.iter().copied()));
+                if let Some(extra) = node.args.get(MAX_ARGS) {
+                    let message = format!("more than {MAX_ARGS} arguments for `{}`", directive.name);
+                    self.reports.error(extra.span, message, None);
+                    continue;
+                }
+            }
+            self.directive(context, directive, node);
+        }
+    }
+
+    fn directive(&mut self, context: Context, directive: &'static Directive, node: Node<'_>) {
+        let span = node.args.first().map_or(node.name.span, |a| a.span);
+        match (directive.kind, node.block) {
+            (Kind::Block(inner), Some(nodes)) => self.block(inner, nodes),
+            (Kind::NamedBlock(_), Some(nodes)) => {
+                if let Some(name) = node.args.first() {
+                    self.vhost(*name, nodes);
+                }
+            }
+            _ => {
+                if let Some(value) = value::read(directive, &node.args, self.reports) {
+                    directive.apply(&mut self.draft, value);
+                    self.set.push((context, directive.name, span));
+                }
+            }
+        }
+    }
+
+    fn vhost(&mut self, name: Token<'_>, nodes: Vec<Node<'_>>) {
+        if name.text.len() > MAX_HOST || name.text.contains(['/', ':', '[', ']']) {
+            let message = format!("`{}` is not a host name; a port does not belong to it", clip(name.text));
+            self.reports.error(name.span, message, None);
+        }
+        let mut vhost = self.fresh.clone();
+        vhost.name = name.text.to_owned();
+        vhost.chunk_size = self.draft.config.chunk_size;
+        self.draft.vhost = vhost;
+        self.block(Context::Vhost, nodes);
+        let vhosts = &mut self.draft.config.vhosts;
+        if vhosts.iter().any(|v| v.name.eq_ignore_ascii_case(name.text)) {
+            let message = format!("vhost `{}` stands above already; this one has no effect", clip(name.text));
+            self.reports.warn(name.span, message, None);
+        } else {
+            vhosts.push(Rc::new(self.draft.vhost.clone()));
+        }
+    }
+
+    /// SRS uses the first; the mistakes in the others are reported all the same.
+    fn repeated(&mut self, directive: &'static Directive, node: Node<'_>, first: Span) {
+        let message =
+            format!("`{}` stands at line {} already; this one has no effect", directive.name, first.line);
+        self.reports.warn(node.name.span, message, None);
+        if let (Kind::Block(inner), Some(nodes)) = (directive.kind, node.block) {
+            let (draft, set) = (self.draft.clone(), self.set.len());
+            self.block(inner, nodes);
+            self.draft = draft;
+            self.set.truncate(set);
+        }
+    }
+
+    /// Whether `node` has as many arguments as `directive` takes, and a block only where it takes one.
+    fn has_right_shape(&mut self, directive: &Directive, node: &Node<'_>) -> bool {
+        let name = directive.name;
+        let (args, block) = match directive.kind {
+            Kind::Block(_) => (0..=0, true),
+            Kind::NamedBlock(_) => (1..=1, true),
+            kind if kind.adds_up() => (1..=usize::MAX, false),
+            _ => (1..=1, false),
+        };
+        let fault = if block != node.block.is_some() {
+            (node.name.span, format!("`{name}` takes {}", directive.kind.takes()))
+        } else if node.args.len() < *args.start() {
+            (node.name.span, format!("`{name}` takes {}, but nothing is given", directive.kind.takes()))
+        } else if let Some(extra) = node.args.get(*args.end()..).and_then(<[_]>::first) {
+            match extra.first.then(|| node.args.first()).flatten().filter(|_| !block) {
+                Some(one) => (one.span.after(), format!("missing `;` after `{name} {}`", clip(one.text))),
+                None => (extra.span, format!("`{name}` takes {}; this is too much", directive.kind.takes())),
+            }
+        } else {
+            return true;
+        };
+        self.reports.error(fault.0, fault.1, None);
+        false
+    }
+
+    /// Takes apart directives that run into the next because a `;` is missing between them. That is so
+    /// where the name of a directive begins a line among the arguments of another.
+    fn split<'a>(&mut self, context: Context, nodes: Vec<Node<'a>>) -> Vec<Node<'a>> {
+        let mut whole = Vec::with_capacity(nodes.len());
+        for mut node in nodes {
+            while let Some((at, legal)) = break_in(context, &node) {
+                let mut args = node.args.split_off(at).into_iter();
+                let Some(name) = args.next() else { break };
+                let next = Node { name, args: args.collect(), block: node.block.take() };
+                let words: Vec<&str> = [node.name].iter().chain(&node.args).map(|t| t.text).collect();
+                let message = format!("missing `;` after `{}`", clip(&words.join(" ")));
+                let place = node.last().span.after();
+                if legal {
+                    self.reports.warn(place, format!("{message}; it is read as if it stood there"), None);
+                } else {
+                    self.reports.error(place, message, None);
+                }
+                whole.push(std::mem::replace(&mut node, next));
+            }
+            whole.push(node);
+        }
+        whole
+    }
+
+    /// A directive that is not in the table for this place.
+    fn foreign(&mut self, context: Context, node: &Node<'_>) {
+        let name = clip(node.name.text);
+        if srs::has(context, node) {
+            if !srs::is_quiet(context, node) {
+                let message = format!("`{name}` is known but not in this build; it has no effect");
+                self.reports.warn(node.name.span, message, None);
+            }
+            return;
+        }
+        let place = match context {
+            Context::Root => String::new(),
+            _ => format!(" in `{}`", context.name()),
+        };
+        let (hint, help) = match self.reports.is_full() {
+            true => (String::new(), None),
+            false => hint(context, node.name.text),
+        };
+        let message = format!("unknown directive `{name}`{place}{hint}");
+        self.reports.error(node.name.span, message, help);
+    }
+
+    /// Checks what directives mean together.
+    fn together(&mut self) {
+        let set = |context, name| {
+            let found = self.set.iter().find(|(c, n, _)| *c == context && *n == name);
+            found.map(|(_, _, span)| *span)
+        };
+        let (tank, file) = (set(Context::Root, "log_tank"), set(Context::Root, "log_file"));
+        let remux = set(Context::HttpRemux, "enabled");
+        let http_listen = set(Context::HttpServer, "listen").or(set(Context::HttpServer, "enabled"));
+        let config = &mut self.draft.config;
+        match (tank, file) {
+            (None, Some(_)) => config.log.tank = LogTank::File,
+            (Some(_), Some(span)) if config.log.tank == LogTank::Console => {
+                let message = String::from("`log_file` has no effect while `log_tank` is console");
+                self.reports.warn(span, message, None);
+            }
+            _ => {}
+        }
+        if config.vhosts.is_empty() {
+            let message = String::from("there is no vhost, so every stream is refused");
+            let help = format!("add `vhost {DEFAULT_VHOST} {{ }}`");
+            self.reports.warn(Span::START, message, Some(help));
+        }
+        let http = &config.http_server;
+        if let Some(span) =
+            remux.filter(|_| !http.enabled && config.vhosts.iter().any(|v| v.http_remux.enabled))
+        {
+            let message = String::from("`http_remux` has no effect while `http_server` is off");
+            let help = String::from("add `http_server { enabled on; }` outside the vhosts");
+            self.reports.warn(span, message, Some(help));
+        }
+        let shared = http.listen.iter().find(|h| config.listen.iter().any(|r| overlap(r, h)));
+        if let Some(listen) = shared.filter(|_| http.enabled) {
+            let message = format!("port {} is for RTMP already; HTTP needs another", listen.port);
+            self.reports.error(http_listen.unwrap_or(Span::START), message, None);
+        }
+    }
+}
+
+/// Whether both cannot be listened at. Port 0 becomes a different port for each.
+fn overlap(a: &Listen, b: &Listen) -> bool {
+    let all = |l: &Listen| l.addr.is_none_or(|ip| ip.is_unspecified());
+    a.port == b.port && a.port != 0 && (all(a) || all(b) || a.addr == b.addr)
+}
+
+/// Whether a directive of that name may stand in `context`, with or without effect.
+fn is_legal(context: Context, name: &str) -> bool {
+    schema::find(context, name).is_some() || compat::knows(context, name) || srs::knows(context, name)
+}
+
+/// The argument of `node` that begins another directive, and whether that may stand here.
+fn break_in(context: Context, node: &Node<'_>) -> Option<(usize, bool)> {
+    let head = schema::find(context, node.name.text);
+    node.args.iter().enumerate().filter(|(_, arg)| arg.first && !arg.quoted).find_map(|(at, arg)| {
+        if at == 0 && head.is_some_and(|d| d.kind.may_be(arg.text)) {
+            None
+        } else if is_legal(context, arg.text) {
+            Some((at, true))
+        } else {
+            let elsewhere = Context::ALL.iter().any(|&c| schema::find(c, arg.text).is_some());
+            (at > 0 && head.is_some() && elsewhere).then_some((at, false))
+        }
+    })
+}
+
+/// What to tell about an unknown `name`: the end of the message, and perhaps more help.
+fn hint(context: Context, name: &str) -> (String, Option<String>) {
+    let stands = |&c: &Context| c != context && (schema::find(c, name).is_some() || srs::knows(c, name));
+    if let Some(advice) = srs::advice(name) {
+        return (String::new(), Some(advice));
+    }
+    let homes: Vec<Context> = Context::ALL.into_iter().filter(stands).collect();
+    if !homes.is_empty() {
+        let around = std::iter::successors(context.parent(), |c| c.parent());
+        let open = around.into_iter().any(|c| homes.contains(&c));
+        let help = open.then(|| format!("is the `}}` of `{}` missing above?", context.name()));
+        let list: Vec<String> = homes.into_iter().map(place).collect();
+        return (format!("; it belongs {}", list.join(" or ")), help);
+    }
+    if let Some(block) = srs::home(name) {
+        return (format!("; it belongs in `{block}`"), None);
+    }
+    if let Some(near) = nearest(name, &mut names(context)) {
+        return (format!("; did you mean `{near}`?"), None);
+    }
+    let elsewhere = Context::ALL.into_iter().find_map(|c| nearest(name, &mut names(c)).map(|near| (c, near)));
+    match elsewhere {
+        Some((c, near)) => (format!("; did you mean `{near}`, which belongs {}?", place(c)), None),
+        None => (String::new(), None),
+    }
+}
+
+fn place(context: Context) -> String {
+    match context {
+        Context::Root => String::from("outside all blocks"),
+        _ => format!("in `{}`", context.name()),
+    }
+}
+
+fn names(context: Context) -> impl Iterator<Item = &'static str> {
+    let ours = schema::directives(context).iter();
+    ours.flat_map(|d| std::iter::once(&d.name).chain(d.aliases).copied()).chain(srs::names(context))
+}

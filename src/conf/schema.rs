@@ -1,0 +1,528 @@
+//! The table of directives: for each its name, place, type, default, documentation and setter.
+//!
+//! Everything about a directive is in its one entry: the checks, the defaults and the reference are made
+//! from it. Only what takes effect is here; what SRS knows beyond that is listed in `srs`, and warned of.
+
+use log::LevelFilter;
+
+use super::error::Reports;
+use super::typed::{Draft, Jitter, LogTank, NoStream, OnBusy};
+use super::value::{self, HOUR, Kind, SECOND, Value};
+
+/// Where a directive may stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Context {
+    /// Outside all blocks.
+    Root,
+    /// `http_server { }`.
+    HttpServer,
+    /// `vhost NAME { }`.
+    Vhost,
+    /// `vhost NAME { play { } }`.
+    Play,
+    /// `vhost NAME { publish { } }`.
+    Publish,
+    /// `vhost NAME { http_remux { } }`.
+    HttpRemux,
+}
+
+impl Context {
+    /// All of them.
+    pub const ALL: [Context; 6] = [
+        Context::Root,
+        Context::HttpServer,
+        Context::Vhost,
+        Context::Play,
+        Context::Publish,
+        Context::HttpRemux,
+    ];
+
+    /// The name of the block; empty outside all blocks.
+    pub fn name(self) -> &'static str {
+        match self {
+            Context::Root => "",
+            Context::HttpServer => "http_server",
+            Context::Vhost => "vhost",
+            Context::Play => "play",
+            Context::Publish => "publish",
+            Context::HttpRemux => "http_remux",
+        }
+    }
+
+    /// The block around this one.
+    pub fn parent(self) -> Option<Context> {
+        match self {
+            Context::Root => None,
+            Context::HttpServer | Context::Vhost => Some(Context::Root),
+            Context::Play | Context::Publish | Context::HttpRemux => Some(Context::Vhost),
+        }
+    }
+}
+
+/// A directive.
+#[derive(Debug)]
+pub struct Directive {
+    /// Its name.
+    pub name: &'static str,
+    /// Other names for it, from SRS or from older documents.
+    pub aliases: &'static [&'static str],
+    /// What it takes.
+    pub kind: Kind,
+    /// The default as it would be written in a file; in parentheses where it cannot be.
+    pub default: &'static str,
+    /// One or two sentences for the operator.
+    pub docs: &'static str,
+    set: fn(&mut Draft, Value<'_>),
+}
+
+impl Directive {
+    /// Whether `name` is this directive's name or another name for it.
+    pub(super) fn is(&self, name: &str) -> bool {
+        self.name == name || self.aliases.contains(&name)
+    }
+
+    /// Writes `value` to its place.
+    pub(super) fn apply(&self, draft: &mut Draft, value: Value<'_>) {
+        (self.set)(draft, value);
+    }
+}
+
+/// The directives of `context`, in the order in which a reference would list them.
+pub fn directives(context: Context) -> &'static [Directive] {
+    match context {
+        Context::Root => ROOT,
+        Context::HttpServer => HTTP_SERVER,
+        Context::Vhost => VHOST,
+        Context::Play => PLAY,
+        Context::Publish => PUBLISH,
+        Context::HttpRemux => HTTP_REMUX,
+    }
+}
+
+/// The directive called `name` in `context`, by its name or another name for it.
+pub(super) fn find(context: Context, name: &str) -> Option<&'static Directive> {
+    directives(context).iter().find(|d| d.is(name))
+}
+
+/// Gives every directive its default.
+pub(super) fn set_defaults(draft: &mut Draft) {
+    let mut reports = Reports::new("", "");
+    for directive in Context::ALL.iter().flat_map(|&c| directives(c)) {
+        if directive.default.starts_with('(') {
+            continue;
+        }
+        if let Some(value) = value::read(directive, &value::words(directive.default), &mut reports) {
+            directive.apply(draft, value);
+        }
+    }
+}
+
+const LEVELS: &[&str] = &["error", "warn", "info", "debug"];
+const NO_STREAM: &[&str] = &["wait", "404", "not_found"];
+const MAX_CHUNK: u64 = 0xFF_FFFF;
+const MAX_WINDOW: u64 = 0x7FFF_FFFF;
+
+fn no_stream(value: Value<'_>) -> NoStream {
+    if value.text() == "wait" { NoStream::Wait } else { NoStream::NotFound }
+}
+
+fn nothing(_: &mut Draft, _: Value<'_>) {}
+
+static ROOT: &[Directive] = &[
+    Directive {
+        name: "listen",
+        aliases: &[],
+        kind: Kind::Listen,
+        default: "1935",
+        docs: "Where RTMP is served. A bare port listens on every address, of IPv6 and of IPv4; port 0 lets the system choose.",
+        set: |d, v| d.config.listen = v.listen(),
+    },
+    Directive {
+        name: "max_connections",
+        aliases: &[],
+        kind: Kind::Count { min: 1, max: 1_000_000 },
+        default: "1000",
+        docs: "Connections at one time, of all protocols; more are refused.",
+        set: |d, v| d.config.max_connections = v.num32(),
+    },
+    Directive {
+        name: "chunk_size",
+        aliases: &[],
+        kind: Kind::Size { min: 1, max: MAX_CHUNK, usual: (128, 65536) },
+        default: "60000",
+        docs: "Bytes in an RTMP chunk that the server sends.",
+        set: |d, v| d.config.chunk_size = v.num32(),
+    },
+    Directive {
+        name: "handshake_timeout",
+        aliases: &[],
+        kind: Kind::Time { unit: SECOND, min: SECOND, max: HOUR },
+        default: "30s",
+        docs: "How long a connection may take until it is connected (RTMP) or has sent its request (HTTP).",
+        set: |d, v| d.config.handshake_timeout_ms = v.num(),
+    },
+    Directive {
+        name: "trusted_proxy",
+        aliases: &[],
+        kind: Kind::Nets,
+        default: "(nobody)",
+        docs: "Proxies that are believed when they tell a client's address. Loopback is not implied.",
+        set: |d, v| d.config.trusted_proxies = v.nets(),
+    },
+    Directive {
+        name: "pid",
+        aliases: &[],
+        kind: Kind::Text,
+        default: "(none)",
+        docs: "The file that receives the process id.",
+        set: |d, v| d.config.pid = Some(v.text().to_owned()),
+    },
+    Directive {
+        name: "log_tank",
+        aliases: &["srs_log_tank"],
+        kind: Kind::Words(&["console", "file"]),
+        default: "console",
+        docs: "Where the log goes; `file` when only `log_file` is given.",
+        set: |d, v| {
+            d.config.log.tank = if v.text() == "file" { LogTank::File } else { LogTank::Console };
+        },
+    },
+    Directive {
+        name: "log_level",
+        aliases: &[],
+        kind: Kind::Words(LEVELS),
+        default: "info",
+        docs: "How much is logged, from little to much: error, warn, info, debug.",
+        set: |d, v| {
+            d.config.log.level = match v.text() {
+                "error" => LevelFilter::Error,
+                "warn" => LevelFilter::Warn,
+                "debug" => LevelFilter::Debug,
+                _ => LevelFilter::Info,
+            };
+        },
+    },
+    Directive {
+        name: "log_file",
+        aliases: &["srs_log_file"],
+        kind: Kind::Text,
+        default: "./runnel.log",
+        docs: "The log file.",
+        set: |d, v| d.config.log.file = v.text().to_owned(),
+    },
+    Directive {
+        name: "http_server",
+        aliases: &[],
+        kind: Kind::Block(Context::HttpServer),
+        default: "(absent)",
+        docs: "The HTTP port that streams are served at.",
+        set: nothing,
+    },
+    Directive {
+        name: "vhost",
+        aliases: &[],
+        kind: Kind::NamedBlock(Context::Vhost),
+        default: "(absent)",
+        docs: "The settings for one host name; `__defaultVhost__` is for every host that has none of its own.",
+        set: nothing,
+    },
+];
+
+static HTTP_SERVER: &[Directive] = &[
+    Directive {
+        name: "enabled",
+        aliases: &[],
+        kind: Kind::Flag,
+        default: "off",
+        docs: "Serve HTTP.",
+        set: |d, v| d.config.http_server.enabled = v.flag(),
+    },
+    Directive {
+        name: "listen",
+        aliases: &[],
+        kind: Kind::Listen,
+        default: "8080",
+        docs: "Where HTTP is served; as `listen` for RTMP.",
+        set: |d, v| d.config.http_server.listen = v.listen(),
+    },
+    Directive {
+        name: "crossdomain",
+        aliases: &[],
+        kind: Kind::Flag,
+        default: "on",
+        docs: "Answer with CORS headers, so that web pages of other hosts can play.",
+        set: |d, v| d.config.http_server.crossdomain = v.flag(),
+    },
+];
+
+static VHOST: &[Directive] = &[
+    Directive {
+        name: "enabled",
+        aliases: &[],
+        kind: Kind::Flag,
+        default: "on",
+        docs: "Off refuses everything that asks for this host.",
+        set: |d, v| d.vhost.enabled = v.flag(),
+    },
+    Directive {
+        name: "min_latency",
+        aliases: &[],
+        kind: Kind::Flag,
+        default: "off",
+        docs: "Send each message at once instead of gathering for `mw_latency`; costs much more processor time.",
+        set: |d, v| d.vhost.min_latency = v.flag(),
+    },
+    Directive {
+        name: "tcp_nodelay",
+        aliases: &[],
+        kind: Kind::Flag,
+        default: "off",
+        docs: "Set TCP_NODELAY, so that the kernel does not hold back small writes.",
+        set: |d, v| d.vhost.tcp_nodelay = v.flag(),
+    },
+    Directive {
+        name: "chunk_size",
+        aliases: &[],
+        kind: Kind::Size { min: 1, max: MAX_CHUNK, usual: (128, 65536) },
+        default: "(the global chunk_size)",
+        docs: "Bytes in an RTMP chunk that the server sends.",
+        set: |d, v| d.vhost.chunk_size = v.num32(),
+    },
+    Directive {
+        name: "in_ack_size",
+        aliases: &[],
+        kind: Kind::Size { min: 0, max: MAX_WINDOW, usual: (0, MAX_WINDOW) },
+        default: "0",
+        docs: "Acknowledge after this many bytes received; 0 leaves it to the window that the peer announces.",
+        set: |d, v| d.vhost.in_ack_size = v.num32(),
+    },
+    Directive {
+        name: "out_ack_size",
+        aliases: &[],
+        kind: Kind::Size { min: 0, max: MAX_WINDOW, usual: (0, MAX_WINDOW) },
+        default: "2500000",
+        docs: "The window in bytes that the server announces; 0 announces none.",
+        set: |d, v| d.vhost.out_ack_size = v.num32(),
+    },
+    Directive {
+        name: "play",
+        aliases: &[],
+        kind: Kind::Block(Context::Play),
+        default: "(absent)",
+        docs: "How viewers are served.",
+        set: nothing,
+    },
+    Directive {
+        name: "publish",
+        aliases: &[],
+        kind: Kind::Block(Context::Publish),
+        default: "(absent)",
+        docs: "How publishers are treated.",
+        set: nothing,
+    },
+    Directive {
+        name: "http_remux",
+        aliases: &["http_flv"],
+        kind: Kind::Block(Context::HttpRemux),
+        default: "(absent)",
+        docs: "Live streams over HTTP.",
+        set: nothing,
+    },
+];
+
+static PLAY: &[Directive] = &[
+    Directive {
+        name: "gop_cache",
+        aliases: &[],
+        kind: Kind::Flag,
+        default: "on",
+        docs: "Start a viewer at the last keyframe, with a picture at once, instead of at the next.",
+        set: |d, v| d.vhost.play.gop_cache = v.flag(),
+    },
+    Directive {
+        name: "gop_cache_max_frames",
+        aliases: &[],
+        kind: Kind::Count { min: 0, max: 1_000_000 },
+        default: "2500",
+        docs: "Frames kept of a stream at most; 0 sets no such limit.",
+        set: |d, v| d.vhost.play.gop_cache_max_frames = v.num32(),
+    },
+    Directive {
+        name: "queue_length",
+        aliases: &[],
+        kind: Kind::Time { unit: SECOND, min: 100, max: HOUR },
+        default: "30",
+        docs: "Time kept of a stream, so how far a viewer may fall behind before frames are skipped.",
+        set: |d, v| d.vhost.play.queue_length_ms = v.num(),
+    },
+    Directive {
+        name: "queue_bytes",
+        aliases: &[],
+        kind: Kind::Size { min: 64 << 10, max: 1 << 30, usual: (64 << 10, 1 << 30) },
+        default: "32m",
+        docs: "Bytes kept of a stream at most.",
+        set: |d, v| d.vhost.play.queue_bytes = v.num(),
+    },
+    Directive {
+        name: "time_jitter",
+        aliases: &[],
+        kind: Kind::Words(&["full", "zero", "off"]),
+        default: "full",
+        docs: "Timestamps for viewers: `full` starts at zero and mends jumps, `zero` only starts at zero, `off` sends them as published.",
+        set: |d, v| {
+            d.vhost.play.time_jitter = match v.text() {
+                "full" => Jitter::Full,
+                "zero" => Jitter::Zero,
+                _ => Jitter::Off,
+            };
+        },
+    },
+    Directive {
+        name: "mw_latency",
+        aliases: &[],
+        kind: Kind::Time { unit: 1, min: 0, max: 10 * SECOND },
+        default: "350",
+        docs: "How long messages are gathered before they are written together; less costs more processor time.",
+        set: |d, v| d.vhost.play.mw_latency_ms = v.num32(),
+    },
+    Directive {
+        name: "send_timeout",
+        aliases: &[],
+        kind: Kind::Time { unit: SECOND, min: SECOND, max: HOUR },
+        default: "30s",
+        docs: "Close a viewer who takes nothing for this long.",
+        set: |d, v| d.vhost.play.send_timeout_ms = v.num(),
+    },
+    Directive {
+        name: "send_buffer",
+        aliases: &[],
+        kind: Kind::Size { min: 0, max: 16 << 20, usual: (0, 16 << 20) },
+        default: "256k",
+        docs: "Bytes that the kernel may hold for a viewer; 0 leaves it to the kernel.",
+        set: |d, v| d.vhost.play.send_buffer = v.num32(),
+    },
+    Directive {
+        name: "no_stream",
+        aliases: &[],
+        kind: Kind::Words(NO_STREAM),
+        default: "wait",
+        docs: "A player of a stream that nobody publishes waits, or is told at once that there is none.",
+        set: |d, v| d.vhost.play.no_stream = no_stream(v),
+    },
+    Directive {
+        name: "wait",
+        aliases: &[],
+        kind: Kind::Time { unit: SECOND, min: 0, max: HOUR },
+        default: "10s",
+        docs: "How long such a player waits.",
+        set: |d, v| d.vhost.play.no_stream_wait_ms = v.num(),
+    },
+];
+
+static PUBLISH: &[Directive] = &[
+    Directive {
+        name: "on_busy",
+        aliases: &[],
+        kind: Kind::Words(&["takeover_same_ip", "takeover", "reject"]),
+        default: "takeover_same_ip",
+        docs: "A second publisher of a name in use takes it over if it comes from the same address, takes it over always, or is refused.",
+        set: |d, v| {
+            d.vhost.publish.on_busy = match v.text() {
+                "reject" => OnBusy::Reject,
+                "takeover" => OnBusy::Takeover,
+                _ => OnBusy::TakeoverSameIp,
+            };
+        },
+    },
+    Directive {
+        name: "resume_wait",
+        aliases: &[],
+        kind: Kind::Time { unit: SECOND, min: 0, max: HOUR },
+        default: "15s",
+        docs: "How long viewers are kept when the publisher is gone, in case it comes back.",
+        set: |d, v| d.vhost.publish.resume_wait_ms = v.num(),
+    },
+    Directive {
+        name: "firstpkt_timeout",
+        aliases: &[],
+        kind: Kind::Time { unit: 1, min: 100, max: HOUR },
+        default: "20000",
+        docs: "How long a publisher may take to send its first media.",
+        set: |d, v| d.vhost.publish.firstpkt_timeout_ms = v.num(),
+    },
+    Directive {
+        name: "normal_timeout",
+        aliases: &[],
+        kind: Kind::Time { unit: 1, min: 100, max: HOUR },
+        default: "5000",
+        docs: "Close a publisher who sends nothing for this long.",
+        set: |d, v| d.vhost.publish.normal_timeout_ms = v.num(),
+    },
+];
+
+static HTTP_REMUX: &[Directive] = &[
+    Directive {
+        name: "enabled",
+        aliases: &[],
+        kind: Kind::Flag,
+        default: "off",
+        docs: "Serve the streams of this vhost over HTTP; `http_server` must be on too.",
+        set: |d, v| d.vhost.http_remux.enabled = v.flag(),
+    },
+    Directive {
+        name: "mount",
+        aliases: &[],
+        kind: Kind::Mounts,
+        default: "[vhost]/[app]/[stream].flv",
+        docs: "The URLs of the streams: host and path.",
+        set: |d, v| d.vhost.http_remux.mounts = v.mounts(),
+    },
+    Directive {
+        name: "chunked",
+        aliases: &[],
+        kind: Kind::Flag,
+        default: "on",
+        docs: "Chunked transfer coding for HTTP/1.1; off, for old players, ends the response by closing.",
+        set: |d, v| d.vhost.http_remux.chunked = v.flag(),
+    },
+    Directive {
+        name: "no_stream",
+        aliases: &[],
+        kind: Kind::Words(NO_STREAM),
+        default: "wait",
+        docs: "A request for a stream that nobody publishes waits, or gets 404 at once.",
+        set: |d, v| d.vhost.http_remux.no_stream = no_stream(v),
+    },
+    Directive {
+        name: "wait",
+        aliases: &[],
+        kind: Kind::Time { unit: SECOND, min: 0, max: HOUR },
+        default: "10s",
+        docs: "How long such a request waits before it gets 404.",
+        set: |d, v| d.vhost.http_remux.wait_ms = v.num(),
+    },
+    Directive {
+        name: "has_audio",
+        aliases: &[],
+        kind: Kind::Flag,
+        default: "(not said)",
+        docs: "Say in the FLV header that the stream has audio, or that it has none.",
+        set: |d, v| d.vhost.http_remux.has_audio = Some(v.flag()),
+    },
+    Directive {
+        name: "has_video",
+        aliases: &[],
+        kind: Kind::Flag,
+        default: "(not said)",
+        docs: "Say in the FLV header that the stream has video, or that it has none.",
+        set: |d, v| d.vhost.http_remux.has_video = Some(v.flag()),
+    },
+    Directive {
+        name: "guess_has_av",
+        aliases: &[],
+        kind: Kind::Flag,
+        default: "on",
+        docs: "Make the FLV header from what the stream carries where `has_audio` and `has_video` do not say.",
+        set: |d, v| d.vhost.http_remux.guess_has_av = v.flag(),
+    },
+];

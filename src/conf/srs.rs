@@ -1,0 +1,204 @@
+//! SRS directives that this build does not have, known by name so that an SRS user's file loads.
+//!
+//! They are facts of SRS's configuration up to version 7. A directive that becomes ours moves from here to
+//! the table in `schema`.
+
+use super::parse::Node;
+use super::schema::Context;
+
+/// When a directive without effect passes without a warning, because runnel does what it asks anyway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quiet {
+    Never,
+    /// When its only argument is this.
+    At(&'static str),
+    /// When it is a block that does not say `enabled on`, which is off in SRS.
+    Off,
+}
+
+use Quiet::{At, Never, Off};
+
+/// Directives by the block they stand in.
+static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
+    (
+        Context::Root,
+        &[
+            ("asprocess", At("off")),
+            ("auto_reload_for_docker", Never),
+            ("circuit_breaker", Off),
+            ("daemon", At("off")),
+            ("disable_daemon_for_docker", Never),
+            ("empty_ip_ok", Never),
+            ("env_only", At("off")),
+            ("exporter", Off),
+            ("ff_log_dir", Never),
+            ("ff_log_level", Never),
+            ("first_wait_for_qlv", Never),
+            ("force_grace_quit", At("off")),
+            ("grace_final_wait", Never),
+            ("grace_start_wait", Never),
+            ("heartbeat", Off),
+            ("http_api", Off),
+            ("in_docker", Never),
+            ("inotify_auto_reload", At("off")),
+            ("is_full", At("off")),
+            ("pithy_print", Never),
+            ("pithy_print_ms", Never),
+            ("query_latest_version", At("off")),
+            ("rtc_server", Off),
+            ("rtmps", Off),
+            ("rtsp_server", Off),
+            ("server_id", Never),
+            ("srt_server", Off),
+            ("stats", Never),
+            ("stream_caster", Off),
+            ("tcmalloc_release_rate", Never),
+            ("tencentcloud_apm", Off),
+            ("tencentcloud_cls", Off),
+            ("threads", Never),
+            ("utc_time", At("off")),
+            ("work_dir", At("./")),
+        ],
+    ),
+    (Context::HttpServer, &[("dir", Never), ("https", Off)]),
+    (
+        Context::Vhost,
+        &[
+            ("atc", At("off")),
+            ("atc_auto", At("off")),
+            ("bandcheck", Off),
+            ("cluster", Never),
+            ("dash", Off),
+            ("debug_srs_upnode", Never),
+            ("dvr", Off),
+            ("exec", Off),
+            ("forward", Off),
+            ("hds", Off),
+            ("hls", Off),
+            ("http", Off),
+            ("http_hooks", Off),
+            ("http_static", Off),
+            ("ingest", Off),
+            ("mix_correct", At("off")),
+            ("mode", At("local")),
+            ("mr", Off),
+            ("nack", Off),
+            ("origin", Never),
+            ("reduce_sequence_header", At("off")),
+            ("refer", Off),
+            ("refer_play", Never),
+            ("refer_publish", Never),
+            ("rtc", Off),
+            ("rtsp", Off),
+            ("security", Off),
+            ("send_min_interval", At("0")),
+            ("srt", Off),
+            ("token_traverse", At("off")),
+            ("transcode", Off),
+            ("twcc", Off),
+            ("vhost", Never),
+        ],
+    ),
+    (
+        Context::Play,
+        &[
+            ("atc", At("off")),
+            ("atc_auto", At("off")),
+            ("mix_correct", At("off")),
+            ("mw_msgs", Never),
+            ("reduce_sequence_header", At("off")),
+            ("send_min_interval", At("0")),
+        ],
+    ),
+    (
+        Context::Publish,
+        &[
+            ("kickoff_for_idle", At("0")),
+            ("mr", At("off")),
+            ("mr_latency", Never),
+            ("parse_sps", Never),
+            ("try_annexb_first", Never),
+        ],
+    ),
+    (Context::HttpRemux, &[("drop_if_not_match", Never), ("fast_cache", At("0")), ("hstrs", At("on"))]),
+];
+
+/// What stands inside those blocks; used to tell where a misplaced directive belongs.
+static INSIDE: &[(&str, &str)] = &[
+    ("heartbeat", "interval url device_id summaries ports"),
+    ("stats", "network disk"),
+    ("http_api", "raw_api auth"),
+    ("stream_caster", "caster output rtp_port_min rtp_port_max"),
+    (
+        "cluster",
+        "mode origin token_traverse debug_srs_upnode origin_cluster coworkers protocol follow_client",
+    ),
+    ("security", "allow deny"),
+    ("http_hooks", "on_connect on_close on_publish on_unpublish on_play on_stop on_dvr on_hls on_hls_notify"),
+    (
+        "hls",
+        "hls_fragment hls_td_ratio hls_aof_ratio hls_window hls_on_error hls_path hls_m3u8_file hls_ts_file \
+         hls_ts_floor hls_entry_prefix hls_acodec hls_vcodec hls_cleanup hls_dispose hls_nb_notify \
+         hls_wait_keyframe hls_keys hls_fragments_per_key hls_key_file hls_key_file_path hls_key_url \
+         hls_dts_directly hls_ctx hls_ts_ctx hls_storage hls_mount",
+    ),
+    ("hds", "hds_fragment hds_window hds_path"),
+    ("dash", "dash_fragment dash_update_period dash_timeshift dash_path dash_mpd_file"),
+    ("dvr", "dvr_apply dvr_plan dvr_path dvr_duration dvr_wait_keyframe"),
+    ("forward", "destination backend"),
+    ("bandcheck", "key limit_kbps"),
+    ("ingest", "input ffmpeg engine"),
+    (
+        "engine",
+        "perfile iformat vfilter vcodec vbitrate vfps vwidth vheight vthreads vprofile vpreset vparams acodec \
+         abitrate asample_rate achannels aparams oformat",
+    ),
+];
+
+/// The names known in `context`.
+pub(super) fn names(context: Context) -> impl Iterator<Item = &'static str> {
+    KNOWN.iter().filter(move |(c, _)| *c == context).flat_map(|(_, list)| list.iter().map(|(name, _)| *name))
+}
+
+/// Whether SRS has `name` in `context`.
+pub(super) fn knows(context: Context, name: &str) -> bool {
+    names(context).any(|known| known == name)
+}
+
+/// Whether SRS has the directive `node` in `context`. The `vhost` of an edge, which older files write into
+/// the vhost itself, has no block: with one, it is another vhost after a forgotten `}`.
+pub(super) fn has(context: Context, node: &Node<'_>) -> bool {
+    knows(context, node.name.text) && (context.name() != node.name.text || node.block.is_none())
+}
+
+/// What to tell who brings the directive `name` from elsewhere.
+pub(super) fn advice(name: &str) -> Option<String> {
+    let advice = match name {
+        "include" => "files cannot be included; put the directives of that file here",
+        "worker_processes" | "events" | "server" | "application" => {
+            "this is a directive of nginx, not of SRS"
+        }
+        _ => return None,
+    };
+    Some(advice.to_owned())
+}
+
+/// The block that `name` belongs in, if SRS has it inside a block that this build has not.
+pub(super) fn home(name: &str) -> Option<&'static str> {
+    INSIDE.iter().find(|(_, names)| names.split(' ').any(|n| n == name)).map(|(block, _)| *block)
+}
+
+/// Whether the known directive `node` asks for nothing beyond what happens anyway.
+pub(super) fn is_quiet(context: Context, node: &Node<'_>) -> bool {
+    let lists = KNOWN.iter().filter(|(c, _)| *c == context).flat_map(|(_, list)| list.iter());
+    let quiet = lists.filter(|(name, _)| *name == node.name.text).map(|(_, quiet)| *quiet).next();
+    match quiet {
+        Some(At(word)) => matches!(node.args.as_slice(), [only] if only.text == word),
+        Some(Off) => node.block.as_ref().is_some_and(|nodes| !nodes.iter().any(is_enabled)),
+        Some(Never) | None => false,
+    }
+}
+
+fn is_enabled(node: &Node<'_>) -> bool {
+    node.name.text == "enabled" && node.args.first().is_some_and(|a| a.text != "off")
+}

@@ -1,0 +1,655 @@
+//! The configuration as its user sees it: what loads, what it means, and what is said when it does not.
+
+use std::net::IpAddr;
+
+use super::schema::{self, Context, Directive};
+use super::*;
+
+const SAMPLE: &str = include_str!("../../conf/runnel.conf");
+
+fn config(text: &str) -> Config {
+    let loaded = load("t.conf", text).unwrap_or_else(|e| panic!("{}", shown(&e)));
+    assert!(loaded.warnings.is_empty(), "{}", shown(&loaded.warnings));
+    loaded.config
+}
+
+/// The configuration and the warnings, one line each, of a file that loads.
+fn warned(text: &str) -> (Config, Vec<String>) {
+    let loaded = load("t.conf", text).unwrap_or_else(|e| panic!("{}", shown(&e)));
+    (loaded.config, lines(&loaded.warnings))
+}
+
+fn failed(text: &str) -> Vec<String> {
+    lines(&load("t.conf", text).expect_err("loads"))
+}
+
+fn lines(reports: &[ConfError]) -> Vec<String> {
+    reports.iter().map(|e| format!("{}:{}: {}", e.line, e.col, e.message)).collect()
+}
+
+fn shown(reports: &[ConfError]) -> String {
+    reports.iter().map(|e| format!("{e}\n")).collect()
+}
+
+fn first(config: &Config) -> &Vhost {
+    config.vhosts.first().expect("a vhost")
+}
+
+// ---- what loads, and what it means
+
+#[test]
+fn the_sample_file_says_what_runs_without_a_file() {
+    assert_eq!(config(SAMPLE), Config::default());
+    let c = Config::default();
+    assert_eq!(c.listen, [Listen { addr: None, port: 1935 }]);
+    assert_eq!(c.http_server.listen, [Listen { addr: None, port: 8080 }]);
+    assert!(c.http_server.enabled && first(&c).http_remux.enabled && first(&c).enabled);
+    assert_eq!((first(&c).chunk_size, c.chunk_size, c.max_connections), (60000, 60000, 1000));
+    assert_eq!((first(&c).play.queue_bytes, first(&c).play.send_buffer), (33_554_432, 262_144));
+    assert_eq!(first(&c).name, DEFAULT_VHOST);
+}
+
+#[test]
+fn the_sample_file_names_every_directive() {
+    for directive in Context::ALL.iter().flat_map(|&c| schema::directives(c)) {
+        assert!(SAMPLE.contains(directive.name), "{}", directive.name);
+    }
+}
+
+#[test]
+fn in_a_file_http_is_off_unless_asked_for_as_in_srs() {
+    let c = config("listen 1935; vhost __defaultVhost__ {}");
+    assert!(!c.http_server.enabled && !first(&c).http_remux.enabled);
+    assert_eq!(first(&c), &Vhost::default());
+}
+
+#[test]
+fn values_arrive_where_they_belong_with_their_units() {
+    let c = config(
+        "listen 1935 127.0.0.1:1936 [::1]:0;\n listen 1940;\n chunk_size 4k; handshake_timeout 1.5s;\n\
+         trusted_proxy 10.1.2.3/8 ::1; log_level debug; log_file 'a b.log';\n\
+         vhost Example.com { min_latency on; chunk_size 128;\n\
+           play { gop_cache off; queue_length 10; mw_latency 2s; send_buffer 0; time_jitter zero; wait 0; }\n\
+           publish { on_busy reject; resume_wait 2m; normal_timeout 7000; }\n\
+           http_flv { mount [vhost]/[app]/[stream].flv /tv/[stream].flv; no_stream 404; has_video off; } }\n\
+         vhost other { enabled off; }",
+    );
+    let ports: Vec<u16> = c.listen.iter().map(|l| l.port).collect();
+    assert_eq!(ports, [1935, 1936, 0, 1940]);
+    assert_eq!(c.listen[1].addr, Some("127.0.0.1".parse().unwrap()));
+    assert_eq!((c.chunk_size, c.handshake_timeout_ms), (4096, 1500));
+    assert_eq!(
+        (c.log.level, c.log.tank, c.log.file.as_str()),
+        (log::LevelFilter::Debug, LogTank::File, "a b.log")
+    );
+    let v = first(&c);
+    assert!(v.min_latency && !v.play.gop_cache);
+    assert_eq!((v.chunk_size, c.vhosts[1].chunk_size), (128, 4096));
+    assert_eq!((v.play.queue_length_ms, v.play.mw_latency_ms, v.play.send_buffer), (10_000, 2000, 0));
+    assert_eq!((v.play.time_jitter, v.play.no_stream_wait_ms), (Jitter::Zero, 0));
+    assert_eq!((v.publish.on_busy, v.publish.resume_wait_ms), (OnBusy::Reject, 120_000));
+    assert_eq!(v.publish.normal_timeout_ms, 7000);
+    assert_eq!(v.http_remux.mounts, ["[vhost]/[app]/[stream].flv", "/tv/[stream].flv"]);
+    assert_eq!((v.http_remux.no_stream, v.http_remux.has_video), (NoStream::NotFound, Some(false)));
+}
+
+#[test]
+fn a_vhost_is_found_by_name_else_the_default_one_and_a_disabled_one_refuses() {
+    let c = config("vhost __defaultVhost__ {} vhost Live.Example.com {} vhost closed { enabled off; }");
+    let found = |host: &str| c.vhost(host).map(|v| v.name.clone());
+    assert_eq!(found("live.example.COM").as_deref(), Some("Live.Example.com"));
+    assert_eq!(found("else").as_deref(), Some(DEFAULT_VHOST));
+    assert_eq!(found("CLOSED"), None);
+    assert_eq!(config("vhost only {}").vhost("else"), None);
+}
+
+#[test]
+fn a_network_contains_what_shares_its_prefix() {
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    let contains = |net: &str, addr: &str| {
+        config(&format!("trusted_proxy {net}; vhost a {{}}")).trusted_proxies[0].contains(ip(addr))
+    };
+    assert!(contains("10.9.9.9/8", "10.0.0.1"));
+    assert!(!contains("10.0.0.0/8", "11.0.0.1"));
+    assert!(contains("192.168.1.2", "::ffff:192.168.1.2"));
+    assert!(!contains("192.168.1.2", "192.168.1.3"));
+    assert!(contains("0.0.0.0/0", "255.1.1.1"));
+    assert!(!contains("0.0.0.0/0", "::1"));
+    assert!(contains("fd00::/8", "fdff::1"));
+    assert!(!contains("fd00::/8", "fe80::1"));
+    assert!(contains("::/0", "fe80::1"));
+}
+
+#[test]
+fn the_grammar_is_that_of_srs() {
+    let c = config("\u{feff}listen\t1935;#one\r\n#two ; {\r\nvhost\n'a#b' {play{gop_cache off;}} # end");
+    assert_eq!(first(&c).name, "a#b");
+    assert!(!first(&c).play.gop_cache);
+    assert_eq!(first(&config("vhost a\"b {}")).name, "a\"b");
+    assert_eq!(first(&config("vhost \"\" a '' {}")).name, "a");
+    assert_eq!(failed("vhost 'a'b {}")[0], "1:10: after a closing quote only a space, `;` or `{` may follow");
+}
+
+// ---- the table
+
+/// A value other than the default for every directive that takes one.
+fn other_value(context: Context, directive: &Directive) -> String {
+    let pick = |a: &str, b: &str| if directive.default == a { b.to_owned() } else { a.to_owned() };
+    match directive.kind {
+        Kind::Flag => pick("off", "on"),
+        Kind::Count { .. } => pick("17", "18"),
+        Kind::Size { .. } => String::from("65536"),
+        Kind::Time { .. } => String::from("1234ms"),
+        Kind::Words(words) => words.iter().find(|w| **w != directive.default).unwrap().to_string(),
+        Kind::Text => String::from("other"),
+        Kind::Listen => format!("{}", 4000 + context as u16),
+        Kind::Nets => String::from("10.0.0.0/8"),
+        Kind::Mounts => String::from("/x/[stream].flv"),
+        Kind::Block(_) | Kind::NamedBlock(_) => unreachable!(),
+    }
+}
+
+/// `text` within the blocks that `context` stands in, in a file that otherwise draws no warning.
+fn within(context: Context, text: &str) -> String {
+    match context {
+        Context::Root => format!("{text} vhost v {{ }}"),
+        Context::HttpServer => format!("http_server {{ {text} }} vhost v {{ }}"),
+        Context::Vhost => format!("vhost v {{ {text} }}"),
+        Context::HttpRemux => format!("http_server {{ enabled on; }} vhost v {{ http_remux {{ {text} }} }}"),
+        _ => format!("vhost v {{ {} {{ {text} }} }}", context.name()),
+    }
+}
+
+fn all_directives() -> impl Iterator<Item = (Context, &'static Directive)> {
+    Context::ALL.into_iter().flat_map(|c| schema::directives(c).iter().map(move |d| (c, d)))
+}
+
+fn is_block(directive: &Directive) -> bool {
+    matches!(directive.kind, Kind::Block(_) | Kind::NamedBlock(_))
+}
+
+#[test]
+fn every_directive_is_documented_and_named_once() {
+    let mut blocks = 0;
+    for (context, d) in all_directives() {
+        assert!(d.docs.len() > 10 && d.docs.ends_with('.'), "{}", d.name);
+        assert!(!d.default.is_empty(), "{}", d.name);
+        for name in [&d.name].into_iter().chain(d.aliases) {
+            let same =
+                schema::directives(context).iter().filter(|o| o.name == *name || o.aliases.contains(name));
+            assert_eq!(same.count(), 1, "{name}");
+            assert!(
+                !srs::knows(context, name) && srs::home(name).is_none_or(|h| h != context.name()),
+                "{name}"
+            );
+        }
+        if let Kind::Block(inner) | Kind::NamedBlock(inner) = d.kind {
+            assert_eq!((inner.name(), inner.parent()), (d.name, Some(context)));
+            blocks += 1;
+        }
+    }
+    assert_eq!(blocks, Context::ALL.len() - 1, "every context can be entered");
+}
+
+#[test]
+fn every_directive_changes_the_configuration_and_nothing_is_shared() {
+    let mut seen: Vec<(String, Config)> = Vec::new();
+    for (context, d) in all_directives().filter(|(_, d)| !is_block(d)) {
+        let plain = config(&within(context, ""));
+        let text = format!("{} {};", d.name, other_value(context, d));
+        let changed = config(&within(context, &text));
+        assert_ne!(plain, changed, "{text} in {context:?} has no effect");
+        // To name a log file is to ask for one, even the default one.
+        if !d.default.starts_with('(') && d.name != "log_file" {
+            let written = config(&within(context, &format!("{} {};", d.name, d.default)));
+            assert_eq!(plain, written, "the default of {} in {context:?} is another", d.name);
+        }
+        // Within one kind of file, no two directives do the same.
+        let twin = seen.iter().find(|(place, c)| *place == within(context, "") && *c == changed);
+        assert!(twin.is_none(), "{text} in {context:?} does what another does");
+        seen.push((within(context, ""), changed));
+        for alias in d.aliases {
+            let text = format!("{alias} {};", other_value(context, d));
+            assert_eq!(config(&within(context, &text)), seen.last().unwrap().1, "{alias}");
+        }
+    }
+    assert!(seen.len() > 30);
+}
+
+#[test]
+fn every_directive_checks_its_arguments_and_its_shape() {
+    for (context, d) in all_directives() {
+        let errors = |text: String| load("t.conf", &within(context, &text)).map(drop).map_err(|e| lines(&e));
+        let none = errors(format!("{};", d.name)).unwrap_err().join(" ");
+        assert!(none.contains(&format!("`{}` takes ", d.name)), "{none}");
+        if is_block(d) {
+            assert!(errors(format!("{} a b {{ }}", d.name)).is_err(), "{}", d.name);
+            continue;
+        }
+        let block = errors(format!("{} {} {{ }}", d.name, other_value(context, d)));
+        assert!(block.is_err(), "{}", d.name);
+        if !d.kind.adds_up() {
+            let two = errors(format!("{0} {1} {1};", d.name, other_value(context, d)));
+            assert!(two.unwrap_err()[0].contains("too much"), "{}", d.name);
+        }
+        for bad in ["-1", "1x", "99999999999999999999", ":::", "[", "a/../b.flv"] {
+            if !matches!(d.kind, Kind::Flag | Kind::Text) {
+                let wrong = errors(format!("{} {bad};", d.name)).unwrap_err();
+                assert!(wrong[0].contains(&format!("not `{bad}`")), "{} {bad}: {wrong:?}", d.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_srs_knows_beyond_the_table_loads_with_a_warning() {
+    let (_, warnings) = warned(
+        "listen 1935; pithy_print_ms 10000;\n http_api { enabled on; listen 1985; }\n\
+         vhost a { hls { enabled on; hls_fragment 10; }\n play { mw_msgs 8; } http_remux { fast_cache 30; } }",
+    );
+    assert_eq!(
+        warnings,
+        [
+            "1:14: `pithy_print_ms` is known but not in this build; it has no effect",
+            "2:2: `http_api` is known but not in this build; it has no effect",
+            "3:11: `hls` is known but not in this build; it has no effect",
+            "4:9: `mw_msgs` is known but not in this build; it has no effect",
+            "4:35: `fast_cache` is known but not in this build; it has no effect",
+        ]
+    );
+}
+
+#[test]
+fn the_vhost_of_an_old_edge_is_known_but_a_vhost_in_a_vhost_is_a_missing_brace() {
+    let (_, warnings) = warned("vhost a { mode remote; origin 1.2.3.4; vhost b; }");
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
+    let errors = load("t", "vhost a { play { }\nvhost b { }").unwrap_err();
+    assert_eq!(
+        lines(&errors),
+        [
+            "1:9: the block opened here has no `}`",
+            "2:1: unknown directive `vhost` in `vhost`; it belongs outside all blocks",
+        ]
+    );
+}
+
+#[test]
+fn a_file_for_nginx_is_told_so() {
+    for text in ["worker_processes 1;", "rtmp { server { listen 1935; } }", "include x.conf;"] {
+        let errors = load("t", text).unwrap_err();
+        assert_eq!(errors.len(), 1);
+        let help = errors[0].help.as_deref().unwrap();
+        assert!(help.contains("nginx") || help.contains("included"), "{help}");
+    }
+}
+
+#[test]
+fn what_asks_for_nothing_passes_in_silence() {
+    config(
+        "daemon off; work_dir ./; query_latest_version off; http_api { enabled off; } rtc_server { listen 8000; }\n\
+         vhost a { hls { hls_path x; } dvr { enabled off; } play { atc off; } http_remux { hstrs on; } }",
+    );
+    let (_, warnings) = warned("daemon on; vhost a { forward 127.0.0.1:1936; dvr { enabled true; } }");
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
+}
+
+// ---- files of SRS
+
+/// In the form of SRS's realtime.conf, with the `;` that it lacks.
+const REALTIME: &str = "\
+listen              1935;
+max_connections     1000;
+daemon              off;
+srs_log_tank        console;
+vhost __defaultVhost__ {
+    tcp_nodelay     on
+    min_latency     on;
+
+    play {
+        gop_cache       off;
+        queue_length    10;
+        mw_latency      100;
+    }
+
+    publish {
+        mr off;
+    }
+}
+";
+
+#[test]
+fn a_file_for_http_flv_with_srs_loads_and_serves_http_flv() {
+    let (c, warnings) = warned(
+        "listen 1935;\nmax_connections 1000;\npid objs/srs.flv.pid;\nsrs_log_tank file;\nsrs_log_file objs/srs.log;\n\
+         http_server {\n enabled on;\n listen 8081;\n dir ./objs/nginx/html;\n}\n\
+         vhost __defaultVhost__ {\n http_remux {\n enabled on;\n mount [vhost]/[app]/[stream].flv;\n hstrs on;\n }\n\
+         http_static { enabled off; }\n}",
+    );
+    assert_eq!(warnings, ["9:2: `dir` is known but not in this build; it has no effect"]);
+    assert_eq!(
+        (c.pid.as_deref(), c.log.tank, c.log.file.as_str()),
+        (Some("objs/srs.flv.pid"), LogTank::File, "objs/srs.log")
+    );
+    assert!(c.http_server.enabled && c.http_server.crossdomain);
+    assert_eq!(c.http_server.listen, [Listen { addr: None, port: 8081 }]);
+    let without = Config::default();
+    assert_eq!(first(&c), first(&without), "HTTP-FLV as it is without a file");
+}
+
+#[test]
+fn a_missing_semicolon_before_a_line_that_begins_with_a_directive_is_mended_aloud() {
+    let (c, warnings) = warned(REALTIME);
+    assert_eq!(warnings, ["6:23: missing `;` after `tcp_nodelay on`; it is read as if it stood there"]);
+    let v = first(&c);
+    assert!(v.tcp_nodelay && v.min_latency && !v.play.gop_cache);
+    assert_eq!((v.play.queue_length_ms, v.play.mw_latency_ms), (10_000, 100));
+}
+
+#[test]
+fn several_missing_semicolons_are_mended_also_before_a_block_and_what_srs_alone_knows() {
+    let (c, warnings) =
+        warned("listen 1935\ndaemon off\nmax_connections 7\nvhost a { min_latency on\nplay { }\n}");
+    assert_eq!(warnings.len(), 4, "{warnings:?}");
+    assert_eq!(warnings[2], "3:18: missing `;` after `max_connections 7`; it is read as if it stood there");
+    assert_eq!((c.max_connections, first(&c).min_latency), (7, true));
+}
+
+#[test]
+fn a_missing_semicolon_that_cannot_be_mended_is_an_error_at_its_place() {
+    assert_eq!(
+        failed("vhost a {\n  play {\n    gop_cache on\n    on_busy reject;\n  }\n}"),
+        [
+            "3:17: missing `;` after `gop_cache on`",
+            "4:5: unknown directive `on_busy` in `play`; it belongs in `publish`",
+        ]
+    );
+    assert_eq!(failed("vhost a {\n  min_latency on }"), ["2:17: missing `;` after `on`"]);
+    assert_eq!(failed("vhost a { }\nlisten 1935"), ["2:12: missing `;` after `1935`"]);
+    assert_eq!(
+        failed("vhost a {\n tcp_nodelay on\n foo on;\n}"),
+        ["2:16: missing `;` after `tcp_nodelay on`"]
+    );
+    // A value at the start of a line stays a value, although a directive has that name.
+    config("vhost a { play { no_stream\nwait; } }");
+    config("vhost a { play { no_stream \n 'wait'; } }");
+}
+
+#[test]
+fn older_and_newer_files_of_srs_mean_the_same_as_before() {
+    let (c, warnings) = warned(
+        "rtmp { listen 1936 [::]:1937; chunk_size 4096; }\nhttp_stream { enabled on; }\nsrs_log_level info;\n\
+         vhost a { gop_cache off; queue_length 5; time_jitter off;\n  mw_latency 100; play { mw_latency 200; }\n\
+         publish_1stpkt_timeout 9000; publish_normal_timeout 6000; }",
+    );
+    assert_eq!((c.listen[0].port, c.listen[1].port, c.chunk_size), (1936, 1937, 4096));
+    assert!(c.http_server.enabled);
+    assert_eq!(c.log.level, log::LevelFilter::Debug, "SRS's info is more than its usual level, trace");
+    let v = first(&c);
+    assert!(!v.play.gop_cache);
+    assert_eq!((v.play.queue_length_ms, v.play.time_jitter, v.play.mw_latency_ms), (5000, Jitter::Off, 200));
+    assert_eq!((v.publish.firstpkt_timeout_ms, v.publish.normal_timeout_ms), (9000, 6000));
+    assert_eq!(warnings[0], "2:1: `http_stream` is now called `http_server`");
+    assert_eq!(warnings[1], "4:11: `gop_cache` now stands in `play`, as `play { gop_cache …; }`");
+    assert!(
+        warnings.iter().any(|w| w == "5:3: `mw_latency` stands at line 5 already; this one has no effect")
+    );
+    assert_eq!(config("srs_log_level trace; vhost a {}").log.level, log::LevelFilter::Info);
+    assert_eq!(failed("rtmp { listn 1; }"), ["1:8: unknown directive `listn` in `rtmp`"]);
+}
+
+#[test]
+fn odd_booleans_mean_what_they_mean_in_srs_and_are_warned_of() {
+    let (c, warnings) = warned("vhost a { min_latency true; play { gop_cache false; } }");
+    assert!(!first(&c).min_latency && first(&c).play.gop_cache);
+    assert_eq!(warnings, ["1:23: `min_latency true` means off", "1:46: `gop_cache false` means on"]);
+}
+
+#[test]
+fn the_first_of_two_counts() {
+    let (c, warnings) = warned(
+        "max_connections 1;\nmax_connections 2;\nvhost a { play { wait 1s; }\nplay { wait 2s; mw_latency 1; } }\nvhost A { min_latency on; }",
+    );
+    assert_eq!((c.max_connections, c.vhosts.len()), (1, 1));
+    assert_eq!((first(&c).play.no_stream_wait_ms, first(&c).play.mw_latency_ms), (1000, 350));
+    assert_eq!(
+        warnings,
+        [
+            "2:1: `max_connections` stands at line 1 already; this one has no effect",
+            "4:1: `play` stands at line 3 already; this one has no effect",
+            "5:7: vhost `A` stands above already; this one has no effect",
+        ]
+    );
+    assert_eq!(failed("vhost a { play { }\nplay { foo; } }"), ["2:8: unknown directive `foo` in `play`"]);
+}
+
+#[test]
+fn what_does_not_go_together_is_said() {
+    assert_eq!(
+        failed("listen 8080; http_server { enabled on; } vhost a { }"),
+        ["1:36: port 8080 is for RTMP already; HTTP needs another"]
+    );
+    config("listen 127.0.0.1:80; http_server { enabled on; listen 127.0.0.2:80; } vhost a { }");
+    let cases = [
+        ("", "1:1: there is no vhost, so every stream is refused"),
+        (
+            "vhost a { http_remux { enabled on; } }",
+            "1:32: `http_remux` has no effect while `http_server` is off",
+        ),
+        (
+            "log_tank console; log_file x; vhost a { }",
+            "1:28: `log_file` has no effect while `log_tank` is console",
+        ),
+        ("chunk_size 100; vhost a { }", "1:12: 100 is an unusual `chunk_size`; usual is 128 to 65536"),
+        ("listen 1935 1935; vhost a { }", "1:13: `1935` stands here twice"),
+        ("listen 1935;; vhost a { }", "1:13: this `;` ends nothing"),
+        (
+            "vhost a { http_remux { mount [vhost]/[app]/[stream].ts; } }",
+            "1:30: `.ts` streams are known but not in this build; this mount has no effect",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(warned(text).1, [expected]);
+    }
+}
+
+// ---- what is said when it does not load
+
+#[test]
+fn a_report_shows_the_line_and_the_place() {
+    let text = "vhost a {\n\tplay {\n    mw_latancy 350;\n  }\n}\nmax_connections 0;";
+    let errors = load("conf/x.conf", text).unwrap_err();
+    assert_eq!(
+        shown(&errors),
+        "conf/x.conf:3:5: error: unknown directive `mw_latancy` in `play`; did you mean `mw_latency`?\n    \
+         3 |     mw_latancy 350;\n      |     ^^^^^^^^^^\n\
+         conf/x.conf:6:17: error: `max_connections` takes a number from 1 to 1000000, not `0`\n    \
+         6 | max_connections 0;\n      |                 ^\n      \
+         = help: Connections at one time, of all protocols; more are refused. Default: 1000.\n"
+    );
+    let warning = &load("x", "vhost ä { hls { enabled on; } }").unwrap().warnings[0];
+    assert_eq!(
+        warning.to_string(),
+        "x:1:11: warning: `hls` is known but not in this build; it has no effect\n    \
+         1 | vhost ä { hls { enabled on; } }\n      |           ^^^"
+    );
+}
+
+#[test]
+fn every_mistake_is_reported_in_the_order_of_the_file() {
+    assert_eq!(
+        failed(
+            "lisetn 1935;\nvhost {\n  gop_cach off;\n}\nvhost b { foo; play { x y z { } wait 1y; }\n}\n}\npid;"
+        ),
+        [
+            "1:1: unknown directive `lisetn`; did you mean `listen`?",
+            "2:1: `vhost` takes a name and a block `{ … }`, but nothing is given",
+            "5:11: unknown directive `foo` in `vhost`",
+            "5:23: unknown directive `x` in `play`",
+            "5:38: `wait` takes a time from 0 to 1h, such as `5s` or `250ms` (a bare number: seconds), not `1y`",
+            "7:1: this `}` closes nothing",
+            "8:1: `pid` takes one text, but nothing is given",
+        ]
+    );
+}
+
+#[test]
+fn the_likely_name_or_place_is_offered() {
+    for (context, name, hint) in [
+        (Context::Play, "mw_latnecy", "did you mean `mw_latency`?"),
+        (Context::Play, "GOP_cache", "did you mean `gop_cache`?"),
+        (Context::HttpRemux, "mw_latency", "it belongs in `play`"),
+        (Context::Vhost, "on_busy", "it belongs in `publish`"),
+        (Context::Vhost, "on_bussy", "did you mean `on_busy`, which belongs in `publish`?"),
+        (Context::Vhost, "hsl", "did you mean `hls`?"),
+        (Context::Vhost, "hls_fragment", "it belongs in `hls`"),
+        (Context::Vhost, "max_connections", "it belongs outside all blocks"),
+        (Context::Root, "http_remux", "it belongs in `vhost`"),
+    ] {
+        let message = failed(&within(context, &format!("{name} on;"))).remove(0);
+        assert!(
+            message.contains(&format!("unknown directive `{name}`")) && message.ends_with(hint),
+            "{message}"
+        );
+    }
+    let message = failed(&within(Context::Play, "qqqqqq on;")).remove(0);
+    assert!(message.ends_with("unknown directive `qqqqqq` in `play`"), "{message}");
+}
+
+#[test]
+fn a_missing_brace_is_found() {
+    let errors = load("t", "vhost a {\n play {\n gop_cache on;\n publish { }\n}\nlisten 1;").unwrap_err();
+    assert_eq!(
+        lines(&errors),
+        [
+            "1:9: the block opened here has no `}`",
+            "4:2: unknown directive `publish` in `play`; it belongs in `vhost`",
+            "6:1: unknown directive `listen` in `vhost`; it belongs outside all blocks or in `http_server`",
+        ]
+    );
+    assert_eq!(errors[1].help.as_deref(), Some("is the `}` of `play` missing above?"));
+    assert_eq!(failed("vhost a { } { }"), ["1:13: a block must have a name before its `{`"]);
+}
+
+#[test]
+fn text_from_a_web_page_is_recognised() {
+    assert_eq!(
+        failed("listen\u{a0}1935;")[0],
+        "1:7: the character U+00A0 only looks like one that belongs here"
+    );
+    assert_eq!(
+        failed("pid “a”; vhost a { }")[0],
+        "1:5: the character U+201C only looks like one that belongs here"
+    );
+    assert_eq!(failed("pid 'a;\nlog_tank x;\nvhost a { }")[0], "1:5: this ' is not closed on its line");
+    assert_eq!(failed("pid 'a;\nlog_tank x; vhost a { }").len(), 2);
+}
+
+#[test]
+fn what_is_no_text_gives_one_error() {
+    assert_eq!(
+        failed("listen 1935;\n\u{0}\u{1}{{{;"),
+        ["2:1: not a text file: it holds the control character U+0000"]
+    );
+    let errors = load_bytes("x", b"listen 1935;\nvhost \xff\xfe{ \xff").unwrap_err();
+    assert_eq!(lines(&errors), ["2:7: not a text file: it is not UTF-8 from here on"]);
+    assert_eq!(load_bytes("x", SAMPLE.as_bytes()), load("x", SAMPLE));
+}
+
+#[test]
+fn limits_hold_and_say_so() {
+    let full = format!("#{}\nvhost a {{}}", "x".repeat(MAX_FILE - 12));
+    assert_eq!(full.len(), MAX_FILE);
+    config(&full);
+    assert_eq!(failed(&format!("{full} ")), ["1:1: the file has 1048577 bytes; at most 1048576 are read"]);
+
+    let nested = |n: usize| format!("{}{}", "hls { ".repeat(n), "} ".repeat(n));
+    assert_eq!(warned(&format!("vhost a {{ {} }}", nested(15))).1, Vec::<String>::new());
+    assert_eq!(failed(&format!("vhost a {{ {} }}", nested(16))).len(), 1);
+    assert!(failed(&"a{".repeat(100_000))[0].ends_with("blocks are nested more than 16 deep"));
+
+    let nets = |n: u32| (0..n).map(|i| format!("10.0.{}.{} ", i / 256, i % 256)).collect::<String>();
+    assert_eq!(config(&format!("trusted_proxy {}; vhost a {{}}", nets(256))).trusted_proxies.len(), 256);
+    let many = failed(&format!("trusted_proxy {}; vhost a {{}}", nets(257)));
+    assert_eq!(many.len(), 1);
+    assert!(many[0].ends_with("more than 256 arguments; is a `;` missing?"), "{many:?}");
+
+    let split = failed(&format!("trusted_proxy {0};\ntrusted_proxy 11.0.0.1; vhost a {{}}", nets(256)));
+    assert_eq!(split, ["2:15: more than 256 arguments for `trusted_proxy`"]);
+
+    let words = failed(&"a;".repeat(30_000));
+    assert_eq!(words, ["1:50001: more than 50000 words; the rest of the file is not read"]);
+    let errors = load("x", &"foo;\n".repeat(1000)).unwrap_err();
+    assert_eq!(errors.len(), MAX_REPORTS);
+    assert_eq!(errors.last().unwrap().help.as_deref(), Some("900 more mistakes are not shown"));
+    let long = load("x", &format!("{} {};", "y".repeat(5000), "z".repeat(5000))).unwrap_err().remove(0);
+    assert!(long.to_string().len() < 500, "{long}");
+}
+
+#[test]
+fn a_file_cut_anywhere_gives_an_answer() {
+    for text in [SAMPLE, REALTIME] {
+        for end in (0..text.len()).filter(|&end| text.is_char_boundary(end)) {
+            for report in load("t", &text[..end]).map_or_else(|e| e, |l| l.warnings) {
+                assert!(report.line >= 1 && report.col >= 1 && !report.to_string().is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn garbage_gives_an_answer() {
+    let mut state = 0x2545_F491_u32;
+    let mut random = |n: usize| {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as usize % n
+    };
+    let pieces = [
+        " ",
+        "\n",
+        ";",
+        "{",
+        "}",
+        "'",
+        "\"",
+        "#",
+        "vhost",
+        "play",
+        "listen",
+        "1935",
+        "on",
+        "hls",
+        "rtmp",
+        "enabled",
+        "mount",
+        "[stream].flv",
+        "/",
+        "chunk_size",
+        "9k",
+        "\u{a0}",
+        "é",
+        "gop_cache",
+        "10.0.0.0/8",
+        "0.",
+        ":",
+        "wait",
+        "\u{0}",
+        "http_stream",
+        "http_remux",
+        "publish_normal_timeout",
+        "srs_log_level",
+        "info",
+        "1.0625h",
+        "~",
+    ];
+    for _ in 0..3000 {
+        let text: String = (0..random(40)).map(|_| pieces[random(pieces.len())]).collect();
+        let spaced: String = (0..random(40)).flat_map(|_| [pieces[random(pieces.len())], " "]).collect();
+        for text in [text, spaced] {
+            drop(load("t", &text).map_err(|e| shown(&e)));
+        }
+        let bytes: Vec<u8> = (0..random(60)).map(|_| random(256) as u8).collect();
+        drop(load_bytes("t", &bytes));
+    }
+}
