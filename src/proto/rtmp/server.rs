@@ -171,6 +171,7 @@ pub struct ServerSession {
     chunk_size: u32,
     reader: ChunkReader,
     acks: AckWindow,
+    received: u64,
     next_msid: u32,
     job: Job,
     parts: Option<Box<Aggregate>>,
@@ -185,6 +186,7 @@ impl ServerSession {
             chunk_size: FIRST_CHUNK_SIZE,
             reader: ChunkReader::new(Limits::default()),
             acks: AckWindow::new(settings.in_ack_size),
+            received: 0,
             next_msid: 1,
             job: Job::None,
             parts: None,
@@ -204,6 +206,11 @@ impl ServerSession {
         (self.chunk_size, self.job.msid().unwrap_or(1))
     }
 
+    /// Bytes taken from the peer, the handshake included.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
     /// The chunk reader, for its counters.
     pub fn reader(&self) -> &ChunkReader {
         &self.reader
@@ -220,7 +227,9 @@ impl ServerSession {
             }
             let before = input.len();
             let step = self.step(input, out);
-            if let Some(sequence) = self.acks.received(before.saturating_sub(input.len())) {
+            let taken = before.saturating_sub(input.len());
+            self.received = self.received.saturating_add(taken as u64);
+            if let Some(sequence) = self.acks.received(taken) {
                 self.reply(out).control(kind::ACK, &sequence.to_be_bytes());
             }
             match step? {

@@ -1,0 +1,116 @@
+//! `--demo`: a bundled clip, played for ever in real time as `live/demo`, so that a newcomer sees a picture at
+//! once.
+
+use super::hub::{Source, StreamId};
+use super::world::{Timer, World};
+use crate::wire::flv::{Demuxer, Tag, TagType};
+use crate::wire::names::StreamName;
+
+/// The clip: a few seconds of H.264 and AAC.
+const CLIP: &[u8] = include_bytes!("demo.flv");
+/// App and stream of the demo.
+pub const NAME: (&str, &str) = ("live", "demo");
+/// Longest tag that the clip may hold, in bytes.
+const MAX_TAG: usize = 1 << 20;
+/// Length that is assumed for the last frame, in milliseconds.
+const LAST_FRAME_MS: u64 = 40;
+
+/// A clip that plays in a loop.
+#[derive(Debug)]
+pub struct Demo {
+    stream: StreamId,
+    tags: Vec<Tag>,
+    next: usize,
+    /// Time of the clip's start in this round, on the loop's clock and on the stream's.
+    started: u64,
+    length: u64,
+    rounds: u64,
+}
+
+impl Demo {
+    /// Publishes the demo and sets its first timer.
+    ///
+    /// # Errors
+    /// When the clip is broken or the name is taken.
+    pub fn start(world: &mut World) -> Result<Demo, String> {
+        let tags = read(CLIP)?;
+        let last = tags.iter().map(|tag| u64::from(tag.timestamp)).max().unwrap_or(0);
+        let name = StreamName::new("", NAME.0, NAME.1).map_err(|error| error.to_string())?;
+        let vhost = world.config.vhost(name.vhost()).cloned().ok_or("no vhost serves the demo")?;
+        let stream = world.publish(&name, &vhost, Source::Demo)?;
+        world.timers.set(Timer::Demo, world.now);
+        let length = last.saturating_add(LAST_FRAME_MS);
+        Ok(Demo { stream, tags, next: 0, started: world.now, length, rounds: 0 })
+    }
+
+    /// Sends what is due and sets the next timer.
+    pub fn turn(&mut self, world: &mut World) {
+        loop {
+            let Some(tag) = self.tags.get(self.next) else {
+                self.next = 0;
+                self.rounds += 1;
+                self.started = self.started.saturating_add(self.length);
+                if self.tags.is_empty() {
+                    return;
+                }
+                continue;
+            };
+            let at = self.started.saturating_add(u64::from(tag.timestamp));
+            if at > world.now {
+                world.timers.set(Timer::Demo, at);
+                return;
+            }
+            // 32 bits of milliseconds wrap after 49 days, as any publisher's do.
+            let timestamp = self.rounds.wrapping_mul(self.length).wrapping_add(u64::from(tag.timestamp)) as u32;
+            world.ingest(self.stream, Source::Demo, tag.kind, timestamp, tag.payload.clone());
+            self.next += 1;
+        }
+    }
+}
+
+fn read(mut clip: &[u8]) -> Result<Vec<Tag>, String> {
+    let mut demuxer = Demuxer::new(MAX_TAG);
+    let mut tags = Vec::new();
+    while let Some(tag) = demuxer.push(&mut clip).map_err(|error| format!("the demo clip is broken: {error}"))? {
+        tags.push(tag);
+    }
+    // The metadata is about a file: only its pictures and sound loop.
+    let media = |tag: &Tag| tag.kind != TagType::Script;
+    let first_media = tags.iter().position(media).unwrap_or(0);
+    let mut kept = 0;
+    tags.retain(|tag| {
+        kept += 1;
+        kept <= first_media || media(tag)
+    });
+    Ok(tags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conf::Config;
+    use std::rc::Rc;
+
+    #[test]
+    fn the_clip_plays_in_real_time_and_its_rounds_join_without_a_jump() {
+        let mut world = World::new(Rc::new(Config::default()));
+        let mut demo = Demo::start(&mut world).unwrap();
+        let frames = demo.tags.len() as u64;
+        let stream = demo.stream;
+        while demo.rounds < 3 {
+            world.now = world.timers.next().unwrap();
+            while let Some(timer) = world.timers.pop(world.now) {
+                if timer == Timer::Demo {
+                    demo.turn(&mut world);
+                }
+            }
+            let live = world.hub.get(stream).unwrap();
+            let newest = live.stream.feed.newest().unwrap().dts;
+            assert!(newest.abs_diff(world.now) <= 100, "{newest} at {}", world.now);
+        }
+        let live = world.hub.get(stream).unwrap();
+        assert_eq!(live.stream.timeline().repairs(), Default::default());
+        assert!(live.stream.feed.end() >= 3 * frames);
+        assert!(CLIP.len() < 300_000);
+    }
+}

@@ -1,0 +1,590 @@
+//! The loop. One turn:
+//!
+//! ```text
+//!   wait ─► signals ─► accept (budget) ─► read (budget each; the rest on the run queue) ─► timers
+//!        ─► actions between connections ─► write what is due (budget) ─► free closed connections ─┐
+//!   ▲─────────── timeout 0 while any budget ran out, else until the next deadline ────────────────┘
+//! ```
+
+use super::conn::{Conn, Role};
+use super::demo::Demo;
+use super::http::{self, HttpPeer};
+use super::rtmp::{self, RtmpPeer};
+use super::viewer::{Flushed, Out, flush};
+use super::world::{Action, Timer, World};
+use crate::conf::{Config, Listen};
+use crate::net::listener::{self, Accepted};
+use crate::net::poll::{MAX_LISTENERS, Poll, Ready, Who};
+use crate::net::signals::{Signal, Signals};
+use crate::net::slots::{Id, Slots};
+use crate::net::socket::{Io, Socket};
+use crate::net::sys;
+use crate::proto::http::response::{self, Cors};
+use crate::proto::rtmp::handshake::Entropy;
+use crate::proto::rtmp::server::{ServerSession, Settings};
+use mio::net::{TcpListener, TcpStream};
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+/// Connections accepted in one turn.
+const ACCEPT_BUDGET: usize = 128;
+/// Reads of [`READ_SIZE`] on one connection in one turn.
+const READ_BUDGET: usize = 4;
+/// Bytes in one read.
+const READ_SIZE: usize = 64 << 10;
+/// Milliseconds of writing in one turn.
+const WRITE_MS: u64 = 5;
+/// Connections written to between two looks at the clock.
+const WRITE_CHECK: usize = 32;
+/// Pause before accepting again when descriptors have run out, in milliseconds.
+const ACCEPT_PAUSE_MS: u64 = 200;
+/// How long a drain waits for connections to end, in milliseconds.
+const DRAIN_MS: u64 = 60_000;
+/// Descriptors kept free for files, pipes and listeners.
+const SPARE_FILES: u64 = 32;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Rtmp,
+    Http,
+}
+
+#[derive(Debug)]
+struct Listening {
+    socket: TcpListener,
+    protocol: Protocol,
+    /// There may be connections to accept.
+    ready: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Running,
+    /// Nobody new; ends with the last connection.
+    Draining,
+    Stopped,
+}
+
+/// The server: everything there is, under one value.
+#[derive(Debug)]
+pub struct Server {
+    poll: Poll,
+    signals: Signals,
+    listeners: Vec<Listening>,
+    conns: Slots<Conn>,
+    world: World,
+    demo: Option<Demo>,
+    /// Connections with bytes left to read from the last turn.
+    run: VecDeque<Id>,
+    accept_paused: bool,
+    state: State,
+    next_serial: u64,
+    max_connections: usize,
+    scratch: Box<[u8]>,
+    events: Vec<Ready>,
+}
+
+impl Server {
+    /// Opens the listeners. `reuse_port` lets other processes share the ports.
+    ///
+    /// # Errors
+    /// A port that cannot be had, with its number and the reason.
+    pub fn new(config: Config) -> Result<Server, String> {
+        let fault = |error: io::Error| format!("the system has no poll or pipe to give: {error}");
+        let poll = Poll::new().map_err(fault)?;
+        let mut signals = Signals::new().map_err(fault)?;
+        poll.register(signals.source(), Who::Signals).map_err(fault)?;
+        let files = sys::raise_open_files();
+        let mut server = Server {
+            poll,
+            signals,
+            listeners: Vec::new(),
+            conns: Slots::default(),
+            max_connections: allowed(config.max_connections, files),
+            world: World::new(Rc::new(config)),
+            demo: None,
+            run: VecDeque::new(),
+            accept_paused: false,
+            state: State::Running,
+            next_serial: 1,
+            scratch: vec![0; READ_SIZE].into_boxed_slice(),
+            events: Vec::new(),
+        };
+        server.open_listeners()?;
+        Ok(server)
+    }
+
+    /// Publishes the demo clip.
+    ///
+    /// # Errors
+    /// When its name is taken.
+    pub fn start_demo(&mut self) -> Result<(), String> {
+        self.world.now = self.poll.now();
+        self.demo = Some(Demo::start(&mut self.world)?);
+        Ok(())
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.world.config
+    }
+
+    fn open_listeners(&mut self) -> Result<(), String> {
+        let config = self.world.config.clone();
+        let rtmp = config.listen.iter().map(|listen| (listen, Protocol::Rtmp));
+        let http = config.http_server.listen.iter().filter(|_| config.http_server.enabled);
+        for (listen, protocol) in rtmp.chain(http.map(|listen| (listen, Protocol::Http))) {
+            self.open(listen, protocol, config.reuse_port)?;
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, listen: &Listen, protocol: Protocol, reuse_port: bool) -> Result<(), String> {
+        let place = match listen.addr {
+            Some(addr) => format!("{}", SocketAddr::new(addr, listen.port)),
+            None => format!("port {}", listen.port),
+        };
+        let n = self.listeners.len();
+        if n >= MAX_LISTENERS {
+            return Err(format!("more than {MAX_LISTENERS} listen addresses"));
+        }
+        let fail = |error: io::Error| match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!("{place} is in use by another program: stop it, or change `listen`")
+            }
+            io::ErrorKind::PermissionDenied => {
+                format!("{place} needs more rights: run as root, or use a port above 1023")
+            }
+            _ => format!("cannot listen at {place}: {error}"),
+        };
+        let mut socket = listener::listen(listen.addr, listen.port, reuse_port).map_err(fail)?;
+        self.poll.register(&mut socket, Who::Listener(n)).map_err(fail)?;
+        log::info!(target: "server", "{protocol:?} at {place}");
+        self.listeners.push(Listening { socket, protocol, ready: true });
+        Ok(())
+    }
+
+    /// Runs until a signal ends it.
+    ///
+    /// # Errors
+    /// When the poll itself fails.
+    pub fn run(&mut self) -> io::Result<()> {
+        while self.state != State::Stopped {
+            self.turn()?;
+        }
+        self.stop();
+        Ok(())
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        let mut events = std::mem::take(&mut self.events);
+        events.clear();
+        self.poll.wait(self.timeout(), &mut events)?;
+        self.world.now = self.poll.now();
+        for event in &events {
+            self.on_ready(*event);
+        }
+        self.events = events;
+        self.accept();
+        self.read();
+        self.on_timers();
+        self.on_actions();
+        self.write();
+        self.on_actions();
+        self.free();
+        if self.state == State::Draining && self.conns.is_empty() {
+            self.state = State::Stopped;
+        }
+        Ok(())
+    }
+
+    fn timeout(&self) -> Option<u64> {
+        let accepting = !self.accept_paused && self.listeners.iter().any(|listening| listening.ready);
+        if accepting || !self.run.is_empty() || !self.world.dirty.is_empty() || !self.world.actions.is_empty() {
+            return Some(0);
+        }
+        // Rounded up, so that the turn does not come a moment too early and find nothing due.
+        self.world.timers.next().map(|at| at.saturating_sub(self.poll.now()).saturating_add(1).min(60_000))
+    }
+
+    fn on_ready(&mut self, event: Ready) {
+        match event.who {
+            Who::Signals => self.on_signals(),
+            Who::Listener(n) => {
+                if let Some(listening) = self.listeners.get_mut(n) {
+                    listening.ready = true;
+                }
+            }
+            Who::Connection(id) => {
+                let Some(conn) = self.conns.get_mut(id) else { return };
+                if event.readable {
+                    conn.socket.readable = true;
+                    if !std::mem::replace(&mut conn.queued, true) {
+                        self.run.push_back(id);
+                    }
+                }
+                if event.writable && !std::mem::replace(&mut conn.socket.writable, true) {
+                    self.world.mark(conn);
+                }
+            }
+        }
+    }
+
+    fn on_signals(&mut self) {
+        for signal in self.signals.take() {
+            match signal {
+                Signal::Stop => {
+                    log::info!(target: "server", "told to stop");
+                    self.state = State::Stopped;
+                }
+                Signal::Drain => self.drain(),
+                Signal::ReopenLog => self.reopen_log(),
+                Signal::Reload => log::warn!(
+                    target: "server",
+                    "SIGHUP: this version cannot reload its configuration; restart it to apply changes"
+                ),
+            }
+        }
+    }
+
+    fn reopen_log(&self) {
+        let log = &self.world.config.log;
+        if log.tank == crate::conf::LogTank::File {
+            match crate::net::log::to_file(&log.file) {
+                Ok(()) => log::info!(target: "server", "log file {} opened again", log.file),
+                Err(error) => log::error!(target: "server", "cannot open {}: {error}", log.file),
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        log::info!(target: "server", "told to drain: {} connections may end by themselves", self.conns.len());
+        self.state = State::Draining;
+        for mut listening in self.listeners.drain(..) {
+            self.poll.deregister(&mut listening.socket);
+        }
+        self.world.timers.set(Timer::Drain, self.world.now.saturating_add(DRAIN_MS));
+    }
+
+    fn accept(&mut self) {
+        let mut budget = ACCEPT_BUDGET;
+        for n in 0..self.listeners.len() {
+            while budget > 0 && !self.accept_paused {
+                let Some(listening) = self.listeners.get_mut(n).filter(|listening| listening.ready) else { break };
+                budget -= 1;
+                let protocol = listening.protocol;
+                match listener::accept(&listening.socket) {
+                    Accepted::Connection(stream, peer) => self.admit(stream, peer, protocol),
+                    Accepted::WouldBlock => listening.ready = false,
+                    Accepted::Retry => {}
+                    Accepted::Exhausted(error) => self.pause_accept(&error),
+                }
+            }
+        }
+    }
+
+    fn pause_accept(&mut self, error: &io::Error) {
+        self.accept_paused = true;
+        self.world.timers.set(Timer::Accept, self.world.now.saturating_add(ACCEPT_PAUSE_MS));
+        if self.world.quiet.allow("accept", self.world.now).is_some() {
+            let count = self.conns.len();
+            log::error!(
+                target: "server",
+                "cannot accept at {count} connections: {error}; raise the limit of open files or lower max_connections"
+            );
+        }
+    }
+
+    fn admit(&mut self, stream: TcpStream, peer: SocketAddr, protocol: Protocol) {
+        if self.conns.len() >= self.max_connections {
+            return self.turn_away(stream, peer, protocol);
+        }
+        let mut socket = Socket::new(stream);
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        let now = self.world.now;
+        let role = match protocol {
+            Protocol::Http => Role::Http(Box::new(HttpPeer::new(now))),
+            Protocol::Rtmp => {
+                let mut entropy = [0; 64];
+                sys::random(&mut entropy);
+                let trusted = self.world.config.trusted_proxies.iter().any(|net| net.contains(peer.ip()));
+                let session =
+                    ServerSession::new(Settings::default(), Entropy(entropy), (now & 0xffff_ffff) as u32, trusted);
+                Role::Rtmp(Box::new(RtmpPeer::new(session, now)))
+            }
+        };
+        let poll = &self.poll;
+        let mut registered = Ok(());
+        let id = self.conns.insert_with(|id| {
+            registered = poll.register(socket.source(), Who::Connection(id));
+            Conn {
+                id,
+                serial,
+                peer,
+                socket,
+                out: Out::default(),
+                role,
+                since: now,
+                dirty: false,
+                queued: false,
+                blocked_since: None,
+                gone: None,
+            }
+        });
+        let Some(id) = id else { return };
+        if let Err(error) = registered {
+            self.conns.remove(id);
+            return self.pause_accept(&error);
+        }
+        let patience = self.world.config.handshake_timeout_ms;
+        self.world.timers.set(Timer::Connection(id), now.saturating_add(patience));
+    }
+
+    /// Over `max_connections`: HTTP clients are told so, if it can be said at once.
+    fn turn_away(&mut self, stream: TcpStream, peer: SocketAddr, protocol: Protocol) {
+        if protocol == Protocol::Http {
+            let mut out = Vec::new();
+            response::text(&mut out, 503, "too many connections (max_connections)", false, Cors::No, false);
+            let _ = Socket::new(stream).write(&[io::IoSlice::new(&out)]);
+        }
+        if let Some(left_out) = self.world.quiet.allow("full", self.world.now) {
+            let max = self.max_connections;
+            log::warn!(
+                target: "server",
+                "{peer}: turned away at {max} connections (max_connections); {left_out} more like this before"
+            );
+        }
+    }
+
+    fn read(&mut self) {
+        for _ in 0..self.run.len() {
+            let Some(id) = self.run.pop_front() else { return };
+            let Some(conn) = self.conns.get_mut(id) else { continue };
+            conn.queued = false;
+            read_conn(conn, &mut self.world, &mut self.scratch);
+            if conn.socket.readable && conn.gone.is_none() {
+                conn.queued = true;
+                self.run.push_back(id);
+            }
+            self.on_actions();
+        }
+    }
+
+    fn on_timers(&mut self) {
+        let now = self.world.now;
+        while let Some(timer) = self.world.timers.pop(now) {
+            match timer {
+                Timer::Connection(id) => self.on_deadline(id),
+                Timer::Tick(stream) => {
+                    for id in self.world.tick(stream) {
+                        self.mark_viewer(id);
+                    }
+                }
+                Timer::Stream(stream) => self.world.check_stream(stream),
+                Timer::Accept => self.accept_paused = false,
+                Timer::Demo => {
+                    if let Some(demo) = &mut self.demo {
+                        demo.turn(&mut self.world);
+                    }
+                }
+                Timer::Drain => self.state = State::Stopped,
+            }
+        }
+    }
+
+    fn on_deadline(&mut self, id: Id) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let now = self.world.now;
+        match conn.deadline(&self.world) {
+            Some((at, _)) if at > now => self.world.timers.set(Timer::Connection(id), at),
+            Some((_, why)) => {
+                // A viewer that takes nothing would not take a farewell either.
+                if conn.viewer().is_some() {
+                    return self.world.close(conn, why);
+                }
+                match &conn.role {
+                    Role::Rtmp(_) => rtmp::timed_out(conn, &mut self.world, why),
+                    Role::Http(_) => http::timed_out(conn, &mut self.world, why),
+                    Role::Leaving { .. } => self.world.close(conn, why),
+                }
+            }
+            None => {
+                if let Some(ms) = conn.recheck_ms(&self.world) {
+                    self.world.timers.set(Timer::Connection(id), now.saturating_add(ms.max(1)));
+                }
+            }
+        }
+    }
+
+    /// Has a viewer written to, unless its socket is full: then the kernel will say when.
+    fn mark_viewer(&mut self, id: Id) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            if conn.socket.writable {
+                self.world.mark(conn);
+            } else {
+                conn.blocked_since.get_or_insert(self.world.now);
+            }
+        }
+    }
+
+    fn on_actions(&mut self) {
+        while let Some(action) = self.world.actions.pop_front() {
+            match action {
+                Action::Evict(id) => {
+                    if let Some(conn) = self.conns.get_mut(id) {
+                        rtmp::evict(conn, &mut self.world);
+                    }
+                }
+                Action::Start(stream) => {
+                    let waiting = self.world.hub.get_mut(stream).map(|live| std::mem::take(&mut live.waiting));
+                    for id in waiting.unwrap_or_default() {
+                        if let Some(conn) = self.conns.get_mut(id) {
+                            match conn.role {
+                                Role::Rtmp(_) => rtmp::start_viewer(conn, &mut self.world),
+                                Role::Http(_) => http::start_viewer(conn, &mut self.world),
+                                Role::Leaving { .. } => {}
+                            }
+                        }
+                    }
+                }
+                Action::Send(stream) => {
+                    for id in self.world.take_send(stream) {
+                        self.mark_viewer(id);
+                    }
+                }
+                Action::End(stream) => {
+                    for id in self.world.take_send(stream) {
+                        self.mark_viewer(id);
+                    }
+                    self.world.reap(stream);
+                }
+                Action::Trim(stream) => {
+                    let conns = &self.conns;
+                    if let Some(live) = self.world.hub.get_mut(stream) {
+                        let places = live.fanout.all().filter_map(|id| conns.get(id)?.viewer());
+                        let slowest = places.map(|viewer| viewer.cursor.position()).min();
+                        live.stream.feed.trim(slowest);
+                    }
+                }
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        let stop_at = self.poll.now().saturating_add(WRITE_MS);
+        for n in 0..self.world.dirty.len() {
+            if n % WRITE_CHECK == WRITE_CHECK - 1 && self.poll.now() >= stop_at {
+                return;
+            }
+            let Some(id) = self.world.dirty.pop_front() else { return };
+            let Some(conn) = self.conns.get_mut(id) else { continue };
+            conn.dirty = false;
+            if conn.gone.is_none() {
+                write_conn(conn, &mut self.world);
+            }
+        }
+    }
+
+    fn free(&mut self) {
+        for id in std::mem::take(&mut self.world.closing) {
+            let Some(mut conn) = self.conns.remove(id) else { continue };
+            let why = conn.gone.take().unwrap_or_default();
+            conn.drop_job(&mut self.world, &why);
+            self.world.timers.clear(Timer::Connection(id));
+            self.poll.deregister(conn.socket.source());
+            log::debug!(target: "server", "{} {}: closed: {why}", conn.tag(), conn.peer);
+        }
+        self.on_actions();
+    }
+
+    /// The end: every stream's viewers get what is due and the end of their response, as far as they take it now.
+    fn stop(&mut self) {
+        for id in self.conns.ids() {
+            let Some(conn) = self.conns.get_mut(id) else { continue };
+            if conn.viewer().is_some() && matches!(conn.role, Role::Http(_)) {
+                write_conn(conn, &mut self.world);
+                if !conn.viewer().is_some_and(|viewer| viewer.cursor.mid_message()) {
+                    http::viewer_over(conn, &mut self.world);
+                    write_conn(conn, &mut self.world);
+                }
+            }
+            conn.drop_job(&mut self.world, "the server stops");
+        }
+        log::info!(target: "server", "stopped");
+        log::logger().flush();
+    }
+}
+
+fn allowed(wanted: u32, files: u64) -> usize {
+    let room = files.saturating_sub(SPARE_FILES);
+    if u64::from(wanted) > room {
+        log::warn!(
+            target: "server",
+            "max_connections is {wanted}, but only {files} files may be open: {room} connections will be let in; \
+             raise the limit (ulimit -n) or lower max_connections"
+        );
+    }
+    usize::try_from(room.min(u64::from(wanted))).unwrap_or(usize::MAX)
+}
+
+fn read_conn(conn: &mut Conn, world: &mut World, scratch: &mut [u8]) {
+    for _ in 0..READ_BUDGET {
+        if conn.gone.is_some() {
+            return;
+        }
+        match conn.socket.read(scratch) {
+            Io::Moved(n) => {
+                let bytes = scratch.get(..n).unwrap_or_default();
+                match conn.role {
+                    Role::Rtmp(_) => rtmp::input(conn, world, bytes),
+                    Role::Http(_) => http::input(conn, world, bytes),
+                    Role::Leaving { .. } => {}
+                }
+                // A short read has emptied the socket: what comes later is another edge.
+                if n < scratch.len() {
+                    conn.socket.readable = false;
+                    return;
+                }
+            }
+            Io::WouldBlock => return,
+            Io::Closed => return on_peer_closed(conn, world),
+            Io::Broken(kind) => return world.close(conn, &format!("connection lost ({kind})")),
+        }
+    }
+}
+
+/// The peer sends no more. Whoever still had something to say gets no answer: our peers do not half-close.
+fn on_peer_closed(conn: &mut Conn, world: &mut World) {
+    match &conn.role {
+        Role::Leaving { why, .. } => {
+            let why = why.clone();
+            world.close(conn, &why);
+        }
+        _ if !conn.out.is_empty() && conn.viewer().is_none() => conn.finish(world, "it closed"),
+        _ => world.close(conn, "it closed"),
+    }
+    conn.socket.readable = false;
+}
+
+fn write_conn(conn: &mut Conn, world: &mut World) {
+    let stream = conn.viewer().map(|viewer| viewer.stream);
+    let live = stream.and_then(|stream| world.hub.get(stream));
+    match flush(conn, live, world.now) {
+        Flushed::Done | Flushed::Blocked => {}
+        Flushed::Again => world.mark(conn),
+        Flushed::Over => match conn.role {
+            Role::Rtmp(_) => rtmp::viewer_over(conn, world),
+            _ => http::viewer_over(conn, world),
+        },
+        Flushed::Broken(kind) => return world.close(conn, &format!("connection lost ({kind})")),
+    }
+    if let Role::Leaving { shut: shut @ false, .. } = &mut conn.role
+        && conn.out.is_empty()
+    {
+        *shut = true;
+        conn.socket.shut_write();
+    }
+}
