@@ -58,6 +58,14 @@ impl Player {
     }
 }
 
+impl Player {
+    /// Frames that the player itself may lose at the end of a stream: rtmp2src forgets the message that it has not
+    /// handed on yet when the stream's end follows at once.
+    pub(crate) fn may_lose(self) -> usize {
+        usize::from(matches!(self, Player::GstreamerRtmp))
+    }
+}
+
 impl Publisher {
     /// Publishes a clip in real time, once.
     pub(crate) fn publish(self, server: &Server, clip: &Path, stream: &str) -> Proc {
@@ -170,11 +178,20 @@ fn ffmpeg_play(ffmpeg: &str, input: &[&str], url: &str, file: &Path) -> Command 
 /// Keeps what arrives as it is, and takes it apart as a player would.
 fn gstreamer_play(source: &str, url: &str, file: &Path) -> Command {
     let mut command = Command::new("gst-launch-1.0");
+    command.env("GST_DEBUG", "rtmp*:4,basesrc:4,souphttpsrc:4,flvdemux:3");
     command.args(["-q", source, &format!("location={url}"), "!", "tee", "name=t"]);
-    command.args(["t.", "!", "queue", "!", "filesink", &format!("location={}", file.display())]);
+    command.args([
+        "t.",
+        "!",
+        "queue",
+        "!",
+        "filesink",
+        "async=false",
+        &format!("location={}", file.display()),
+    ]);
     command.args(["t.", "!", "queue", "!", "flvdemux", "name=d"]);
     for pad in ["video", "audio"] {
-        command.args([&format!("d.{pad}"), "!", "queue", "!", "fakesink"]);
+        command.args([&format!("d.{pad}"), "!", "queue", "!", "fakesink", "async=false"]);
     }
     command
 }
