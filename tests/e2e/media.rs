@@ -17,11 +17,7 @@ const TAG: Duration = Duration::from_secs(10);
 
 /// Starts players before there is a stream, and gives them the time to ask for it.
 fn waiting(server: &Server, players: &[Player], stream: &str) -> Vec<Play> {
-    let players: Vec<Play> = players
-        .iter()
-        .filter(|player| server.has_http_flv() || !player.is_http())
-        .map(|player| player.play(server, stream))
-        .collect();
+    let players: Vec<Play> = players.iter().map(|player| player.play(server, stream)).collect();
     // A player has asked when the server holds a connection for it.
     let asked = poll(Duration::from_secs(10), || server.connections() >= players.len());
     assert!(asked, "{} of {} players have connected", server.connections(), players.len());
