@@ -23,11 +23,6 @@ impl Proc {
         Proc { name: name.into(), child, log }
     }
 
-    /// The name given at the start.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
     /// The process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
