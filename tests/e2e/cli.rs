@@ -1,0 +1,65 @@
+//! The program itself: its options, and what it says of a configuration that it cannot use.
+use crate::support::server::{Server, free_port, run_dir};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+fn runnel(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_runnel")).args(arguments).output().unwrap()
+}
+
+fn conf(text: &str) -> PathBuf {
+    let path = run_dir().join("test.conf");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn said(out: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
+}
+
+#[test]
+fn t_checks_a_configuration() {
+    let good = conf("listen 127.0.0.1:1935;\nvhost __defaultVhost__ { min_latency on; }\n");
+    let out = runnel(&["-t", "-c", good.to_str().unwrap()]);
+    assert!(out.status.success(), "{}", said(&out));
+
+    let bad = conf("listen 127.0.0.1:1935;\nvhost __defaultVhost__ {\n    plya { gop_cache on; }\n}\n");
+    let out = runnel(&["-t", "-c", bad.to_str().unwrap()]);
+    assert!(!out.status.success(), "{}", said(&out));
+    let place = format!("{}:3:5", bad.display());
+    assert!(said(&out).contains(&place), "{:?} does not name {place}", said(&out));
+}
+
+#[test]
+fn a_missing_configuration_is_named() {
+    let out = runnel(&["-c", "/nowhere/runnel.conf"]);
+    assert!(!out.status.success());
+    assert!(said(&out).contains("/nowhere/runnel.conf"), "{:?}", said(&out));
+    assert!(!said(&out).contains("panicked"), "{:?}", said(&out));
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let port = free_port();
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let path = conf(&format!("listen 127.0.0.1:{port};\nvhost __defaultVhost__ {{ }}\n"));
+    let out = runnel(&["-c", path.to_str().unwrap()]);
+    assert!(!out.status.success());
+    assert!(said(&out).contains(&port.to_string()), "{:?} does not name port {port}", said(&out));
+}
+
+/// The end does not wait for peers, and nothing listens afterwards.
+#[test]
+fn sigterm_ends_at_once_with_peers_connected() {
+    let server = Server::usual();
+    let (rtmp, http) = (server.rtmp, server.http);
+    let _peers: Vec<TcpStream> = [rtmp, http]
+        .iter()
+        .flat_map(|port| (0..10).map(|_| TcpStream::connect(("127.0.0.1", *port)).unwrap()))
+        .collect();
+    drop(server);
+    for port in [rtmp, http] {
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "port {port} is still open");
+    }
+}
