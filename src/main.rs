@@ -6,9 +6,6 @@ use runnel::conf::{self, Config, LogTank};
 use runnel::net;
 use std::process::ExitCode;
 
-/// Read when no file is named and it is there.
-const USUAL_FILES: [&str; 2] = ["conf/runnel.conf", "/etc/runnel/runnel.conf"];
-
 struct Command {
     file: Option<String>,
     test: bool,

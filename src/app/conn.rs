@@ -127,7 +127,9 @@ impl Conn {
 
     /// How long nothing needs to be looked at if there is no deadline: a viewer may get stuck meanwhile.
     pub fn recheck_ms(&self, world: &World) -> Option<u64> {
-        self.viewer().and_then(|viewer| world.hub.get(viewer.stream)).map(|live| live.vhost.play.send_timeout_ms)
+        self.viewer()
+            .and_then(|viewer| world.hub.get(viewer.stream))
+            .map(|live| live.vhost.play.send_timeout_ms)
     }
 }
 

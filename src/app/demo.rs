@@ -61,7 +61,8 @@ impl Demo {
                 return;
             }
             // 32 bits of milliseconds wrap after 49 days, as any publisher's do.
-            let timestamp = self.rounds.wrapping_mul(self.length).wrapping_add(u64::from(tag.timestamp)) as u32;
+            let timestamp =
+                self.rounds.wrapping_mul(self.length).wrapping_add(u64::from(tag.timestamp)) as u32;
             world.ingest(self.stream, Source::Demo, tag.kind, timestamp, tag.payload.clone());
             self.next += 1;
         }
@@ -71,7 +72,9 @@ impl Demo {
 fn read(mut clip: &[u8]) -> Result<Vec<Tag>, String> {
     let mut demuxer = Demuxer::new(MAX_TAG);
     let mut tags = Vec::new();
-    while let Some(tag) = demuxer.push(&mut clip).map_err(|error| format!("the demo clip is broken: {error}"))? {
+    while let Some(tag) =
+        demuxer.push(&mut clip).map_err(|error| format!("the demo clip is broken: {error}"))?
+    {
         tags.push(tag);
     }
     // The metadata is about a file: only its pictures and sound loop.

@@ -82,7 +82,9 @@ impl HttpPeer {
     /// When it runs out of time, and why.
     pub fn deadline(&self, patience: u64) -> Option<(u64, &'static str)> {
         match &self.job {
-            Job::Idle { since } => Some((since.saturating_add(patience), "no request in time (handshake_timeout)")),
+            Job::Idle { since } => {
+                Some((since.saturating_add(patience), "no request in time (handshake_timeout)"))
+            }
             Job::Waiting { deadline, .. } => Some((*deadline, "the stream did not start")),
             Job::Playing(_) => None,
         }
@@ -188,8 +190,11 @@ fn route(world: &World, request: &Request) -> Result<Target, (u16, String)> {
         _ => set,
     };
     let HttpRemux { has_audio, has_video, guess_has_av, .. } = *remux;
-    let flags =
-        Flags { audio: flag("has_audio", has_audio), video: flag("has_video", has_video), guess: guess_has_av };
+    let flags = Flags {
+        audio: flag("has_audio", has_audio),
+        video: flag("has_video", has_video),
+        guess: guess_has_av,
+    };
     Ok(Target { name, vhost, flags })
 }
 
@@ -294,7 +299,14 @@ pub fn timed_out(conn: &mut Conn, world: &mut World, why: &str) {
             world.complain("http", conn, &format!("waited in vain: {line}"));
         }
         Job::Idle { .. } if peer.requests.mid_head() => {
-            response::text(conn.out.buffer(), 408, "the request did not come in time", false, Cors::No, false);
+            response::text(
+                conn.out.buffer(),
+                408,
+                "the request did not come in time",
+                false,
+                Cors::No,
+                false,
+            );
             world.complain("http", conn, &why);
         }
         Job::Idle { .. } | Job::Playing(_) => {}

@@ -191,13 +191,17 @@ impl Hub {
     pub fn may_publish(&self, name: &StreamName, vhost: &Vhost, ip: IpAddr) -> Result<(), String> {
         let holder = self.find(name).and_then(|id| self.get(id)).map(|live| live.publisher);
         match (holder, vhost.publish.on_busy) {
-            (Some(Publisher::Live(Source::Demo)), _) => Err(format!("{name} is the demo's name: choose another")),
+            (Some(Publisher::Live(Source::Demo)), _) => {
+                Err(format!("{name} is the demo's name: choose another"))
+            }
             (Some(Publisher::Live(Source::Peer(..))), OnBusy::Reject) => {
                 Err(format!("{name} is being published already (on_busy is reject)"))
             }
-            (Some(Publisher::Live(Source::Peer(_, holder))), OnBusy::TakeoverSameIp) if holder != ip => Err(format!(
-                "{name} is being published from another address (on_busy is takeover_same_ip): stop that one first"
-            )),
+            (Some(Publisher::Live(Source::Peer(_, holder))), OnBusy::TakeoverSameIp) if holder != ip => {
+                Err(format!(
+                    "{name} is being published from another address (on_busy is takeover_same_ip): stop that one first"
+                ))
+            }
             _ => Ok(()),
         }
     }
@@ -231,7 +235,9 @@ impl World {
     /// The publisher is gone; the stream waits for it, or for another, for `resume_wait`.
     pub fn unpublish(&mut self, id: StreamId, by: Source) {
         let now = self.now;
-        let Some(live) = self.hub.get_mut(id).filter(|live| live.publisher == Publisher::Live(by)) else { return };
+        let Some(live) = self.hub.get_mut(id).filter(|live| live.publisher == Publisher::Live(by)) else {
+            return;
+        };
         let until = now.saturating_add(live.vhost.publish.resume_wait_ms);
         live.publisher = Publisher::Away(until);
         self.timers.set(Timer::Stream(id), until);
@@ -241,7 +247,9 @@ impl World {
     /// Takes a message of the publisher `by`; anything from one who lost the stream is left out.
     pub fn ingest(&mut self, id: StreamId, by: Source, kind: Kind, timestamp: u32, payload: Bytes) {
         let now = self.now;
-        let Some(live) = self.hub.get_mut(id).filter(|live| live.publisher == Publisher::Live(by)) else { return };
+        let Some(live) = self.hub.get_mut(id).filter(|live| live.publisher == Publisher::Live(by)) else {
+            return;
+        };
         let taken = live.stream.ingest(kind, timestamp, payload, now);
         if taken == Taken::Ignored {
             return;

@@ -25,7 +25,8 @@ pub fn matches<'a>(mount: &str, path: &'a str) -> Option<Hit<'a>> {
             Hit { app: Some(app), stream }
         }
     };
-    let whole = !hit.stream.is_empty() && !hit.stream.contains('/') && hit.app.is_none_or(|app| !app.is_empty());
+    let whole =
+        !hit.stream.is_empty() && !hit.stream.contains('/') && hit.app.is_none_or(|app| !app.is_empty());
     whole.then_some(hit)
 }
 

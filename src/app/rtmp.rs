@@ -71,12 +71,19 @@ impl RtmpPeer {
             Job::None { .. } if self.home.is_none() => {
                 Some((since.saturating_add(patience), "no RTMP connect in time (handshake_timeout)"))
             }
-            Job::None { since } => Some((since.saturating_add(IDLE_MS), "it neither published nor played anything")),
+            Job::None { since } => {
+                Some((since.saturating_add(IDLE_MS), "it neither published nor played anything"))
+            }
             Job::Publishing { stream, since, last_media, .. } => {
                 let publish = &world.hub.get(*stream)?.vhost.publish;
                 Some(match last_media {
-                    None => (since.saturating_add(publish.firstpkt_timeout_ms), "no media came (firstpkt_timeout)"),
-                    Some(at) => (at.saturating_add(publish.normal_timeout_ms), "the media stopped (normal_timeout)"),
+                    None => (
+                        since.saturating_add(publish.firstpkt_timeout_ms),
+                        "no media came (firstpkt_timeout)",
+                    ),
+                    Some(at) => {
+                        (at.saturating_add(publish.normal_timeout_ms), "the media stopped (normal_timeout)")
+                    }
                 })
             }
             Job::Waiting { deadline, .. } => Some((*deadline, "the stream did not start")),
@@ -103,7 +110,15 @@ impl RtmpPeer {
 }
 
 /// The log line and the hub's part of a viewer's end.
-pub fn viewer_left(world: &mut World, id: Id, who: &str, target: &str, viewer: &Viewer, sent: u64, why: &str) {
+pub fn viewer_left(
+    world: &mut World,
+    id: Id,
+    who: &str,
+    target: &str,
+    viewer: &Viewer,
+    sent: u64,
+    why: &str,
+) {
     let name = world.hub.get(viewer.stream).map(|live| live.name.to_string()).unwrap_or_default();
     let size = amount(world.now.saturating_sub(viewer.since), sent.saturating_sub(viewer.sent_before));
     let skipped = viewer.cursor.skipped();
@@ -176,11 +191,9 @@ fn on_connect(conn: &mut Conn, world: &mut World, connect: Connect) {
     // The stream comes later; any name shows which vhost is meant and whether the app is fit for one.
     let request = names::from_rtmp(connect.tc_url.as_deref(), &connect.app, "-");
     let vhost = match &request {
-        Ok(request) => world
-            .config
-            .vhost(request.name.vhost())
-            .cloned()
-            .ok_or_else(|| format!("no vhost serves {}: see vhost in the configuration", request.name.vhost())),
+        Ok(request) => world.config.vhost(request.name.vhost()).cloned().ok_or_else(|| {
+            format!("no vhost serves {}: see vhost in the configuration", request.name.vhost())
+        }),
         Err(error) => Err(error.to_string()),
     };
     match vhost {
@@ -208,7 +221,8 @@ fn on_connect(conn: &mut Conn, world: &mut World, connect: Connect) {
 fn resolve(peer: &RtmpPeer, stream: &str) -> Result<(Request, Rc<Vhost>), String> {
     let home = peer.home.as_deref().ok_or("there was no connect")?;
     let (connect, vhost) = home;
-    let mut request = names::from_rtmp(connect.tc_url.as_deref(), &connect.app, stream).map_err(|e| e.to_string())?;
+    let mut request =
+        names::from_rtmp(connect.tc_url.as_deref(), &connect.app, stream).map_err(|e| e.to_string())?;
     request.name = request.name.with_vhost(&vhost.name).map_err(|e| e.to_string())?;
     Ok((request, vhost.clone()))
 }
@@ -216,7 +230,8 @@ fn resolve(peer: &RtmpPeer, stream: &str) -> Result<(Request, Rc<Vhost>), String
 fn on_fc_publish(conn: &mut Conn, world: &mut World, tid: f64, stream: &str) {
     let Role::Rtmp(peer) = &mut conn.role else { return };
     let ip = conn.peer.ip();
-    let verdict = resolve(peer, stream).and_then(|(request, vhost)| world.hub.may_publish(&request.name, &vhost, ip));
+    let verdict =
+        resolve(peer, stream).and_then(|(request, vhost)| world.hub.may_publish(&request.name, &vhost, ip));
     let refusal = verdict.err();
     peer.session.answer_fc_publish(tid, stream, refusal.as_deref(), conn.out.buffer());
 }
@@ -233,7 +248,8 @@ fn on_publish(conn: &mut Conn, world: &mut World, msid: u32, stream: &str) {
             let agent = peer.home.as_ref().and_then(|home| home.0.flash_ver.clone()).unwrap_or_default();
             peer.session.accept_publish(msid, stream, conn.out.buffer());
             let received_before = peer.session.received();
-            peer.job = Job::Publishing { stream: id, by, since: world.now, last_media: None, received_before };
+            peer.job =
+                Job::Publishing { stream: id, by, since: world.now, last_media: None, received_before };
             world.timers.set(Timer::Connection(conn.id), world.now);
             let agent = printable(&agent, QUOTED);
             log::info!(target: "rtmp", "{} {}: publisher of {name} came ({agent})", conn.tag(), conn.peer);

@@ -202,7 +202,8 @@ impl Server {
 
     fn timeout(&self) -> Option<u64> {
         let accepting = !self.accept_paused && self.listeners.iter().any(|listening| listening.ready);
-        if accepting || !self.run.is_empty() || !self.world.dirty.is_empty() || !self.world.actions.is_empty() {
+        if accepting || !self.run.is_empty() || !self.world.dirty.is_empty() || !self.world.actions.is_empty()
+        {
             return Some(0);
         }
         // Rounded up, so that the turn does not come a moment too early and find nothing due.
@@ -272,7 +273,9 @@ impl Server {
         let mut budget = ACCEPT_BUDGET;
         for n in 0..self.listeners.len() {
             while budget > 0 && !self.accept_paused {
-                let Some(listening) = self.listeners.get_mut(n).filter(|listening| listening.ready) else { break };
+                let Some(listening) = self.listeners.get_mut(n).filter(|listening| listening.ready) else {
+                    break;
+                };
                 budget -= 1;
                 let protocol = listening.protocol;
                 match listener::accept(&listening.socket) {
@@ -311,8 +314,12 @@ impl Server {
                 let mut entropy = [0; 64];
                 sys::random(&mut entropy);
                 let trusted = self.world.config.trusted_proxies.iter().any(|net| net.contains(peer.ip()));
-                let session =
-                    ServerSession::new(Settings::default(), Entropy(entropy), (now & 0xffff_ffff) as u32, trusted);
+                let session = ServerSession::new(
+                    Settings::default(),
+                    Entropy(entropy),
+                    (now & 0xffff_ffff) as u32,
+                    trusted,
+                );
                 Role::Rtmp(Box::new(RtmpPeer::new(session, now)))
             }
         };
@@ -439,7 +446,8 @@ impl Server {
                     }
                 }
                 Action::Start(stream) => {
-                    let waiting = self.world.hub.get_mut(stream).map(|live| std::mem::take(&mut live.waiting));
+                    let waiting =
+                        self.world.hub.get_mut(stream).map(|live| std::mem::take(&mut live.waiting));
                     for id in waiting.unwrap_or_default() {
                         if let Some(conn) = self.conns.get_mut(id) {
                             match conn.role {

@@ -162,6 +162,14 @@ static ROOT: &[Directive] = &[
         set: |d, v| d.config.handshake_timeout_ms = v.num(),
     },
     Directive {
+        name: "reuse_port",
+        aliases: &[],
+        kind: Kind::Flag,
+        default: "off",
+        docs: "Let other processes listen at the same ports; the kernel spreads the connections (SO_REUSEPORT).",
+        set: |d, v| d.config.reuse_port = v.flag(),
+    },
+    Directive {
         name: "trusted_proxy",
         aliases: &[],
         kind: Kind::Nets,

@@ -25,6 +25,8 @@ pub struct Config {
     /// `handshake_timeout`: ms a connection may take until it is connected (RTMP) or has sent its request
     /// head (HTTP). Default 30000.
     pub handshake_timeout_ms: u64,
+    /// `reuse_port`: other processes may listen at the same ports (SO_REUSEPORT). Default off.
+    pub reuse_port: bool,
     /// `trusted_proxy`: peers whose word about the client's address is believed. Loopback is not implied.
     /// Default: nobody.
     pub trusted_proxies: Vec<IpNet>,
@@ -249,6 +251,7 @@ const BLANK: Config = Config {
     chunk_size: 0,
     pid: None,
     handshake_timeout_ms: 0,
+    reuse_port: false,
     trusted_proxies: Vec::new(),
     log: Log { tank: LogTank::Console, level: log::LevelFilter::Off, file: String::new() },
     http_server: HttpServer { enabled: false, listen: Vec::new(), crossdomain: false },

@@ -111,7 +111,8 @@ impl Feed {
         if self.audio_run > STALE_GOP_AUDIO_FRAMES || self.gop_frames() > self.limits.max_gop_frames {
             self.last_key = None;
         }
-        while self.bytes > self.limits.max_bytes || self.frames.len() > self.limits.max_gop_frames.saturating_mul(2)
+        while self.bytes > self.limits.max_bytes
+            || self.frames.len() > self.limits.max_gop_frames.saturating_mul(2)
         {
             self.pop();
         }
@@ -172,7 +173,13 @@ pub(crate) mod tests {
     use std::rc::Rc;
 
     pub(crate) fn frame(kind: Kind, role: Role, dts: u64, len: usize) -> Frame {
-        Frame { kind, role, dts, payload: Bytes::from(vec![dts as u8; len]), codec: Rc::new(CodecSet::default()) }
+        Frame {
+            kind,
+            role,
+            dts,
+            payload: Bytes::from(vec![dts as u8; len]),
+            codec: Rc::new(CodecSet::default()),
+        }
     }
 
     fn gops(feed: &mut Feed, from_ms: u64, count: u64) {

@@ -181,7 +181,15 @@ pub struct Gather<'a> {
 impl<'a> Gather<'a> {
     /// Room for at most `budget` bytes (the last message may be cut there; its rest follows in the next write).
     pub fn new(scratch: &'a mut [u8], budget: usize) -> Gather<'a> {
-        Gather { scratch, run: 0, slices: [IoSlice::new(&[]); MAX_SLICES], count: 0, total: 0, budget, full: false }
+        Gather {
+            scratch,
+            run: 0,
+            slices: [IoSlice::new(&[]); MAX_SLICES],
+            count: 0,
+            total: 0,
+            budget,
+            full: false,
+        }
     }
 
     /// Adds a message without its first `skip` bytes. False when not all of it had room: stop then.
@@ -339,7 +347,9 @@ mod tests {
     #[test]
     fn wire_len_and_every_resume_point_agree_with_the_bytes() {
         for format in FORMATS {
-            for (len, timestamp) in [(0, 0), (1, 5), (99, 0xffffff), (100, 7), (101, 1 << 24), (300, 9), (257, 0)] {
+            for (len, timestamp) in
+                [(0, 0), (1, 5), (99, 0xffffff), (100, 7), (101, 1 << 24), (300, 9), (257, 0)]
+            {
                 let payload: Vec<u8> = (0..len).map(|n| n as u8).collect();
                 let unit = Unit { kind: Kind::Video, timestamp, payload: &payload };
                 let all = whole(format, &unit);

@@ -154,11 +154,16 @@ impl Timeline {
 
     fn full(&mut self, kind: Kind, input: i64) -> i64 {
         let track = *self.track(kind);
-        let continues = |from: i64, to: i64| (-MAX_BACKWARD_MS..=MAX_FORWARD_MS).contains(&to.saturating_sub(from));
+        let continues =
+            |from: i64, to: i64| (-MAX_BACKWARD_MS..=MAX_FORWARD_MS).contains(&to.saturating_sub(from));
         let offset = match (self.offset, track.last_in) {
             (None, _) => self.start_offset(input),
             (Some(_), Some(last)) if continues(last, input) => track.offset,
-            (Some(offset), Some(_)) if continues(track.last_out.unwrap_or(0), input.saturating_add(offset)) => offset,
+            (Some(offset), Some(_))
+                if continues(track.last_out.unwrap_or(0), input.saturating_add(offset)) =>
+            {
+                offset
+            }
             (Some(offset), None) if self.near(input.saturating_add(offset)) => offset,
             _ => self.jump(input),
         };
@@ -216,10 +221,20 @@ mod tests {
     #[test]
     fn a_file_that_loops_jumps_once_and_stays_in_step() {
         let mut line = Timeline::new(Jitter::Full);
-        let out = run(&mut line, &[
-            (V, 0), (A, 0), (V, 9960), (A, 9975), // the end
-            (V, 0), (A, 9998), (A, 2), (V, 40), (A, 25), // audio jumps a frame later than video
-        ]);
+        let out = run(
+            &mut line,
+            &[
+                (V, 0),
+                (A, 0),
+                (V, 9960),
+                (A, 9975), // the end
+                (V, 0),
+                (A, 9998),
+                (A, 2),
+                (V, 40),
+                (A, 25), // audio jumps a frame later than video
+            ],
+        );
         assert_eq!(out, [0, 0, 9960, 9975, 9985, 9998, 9998, 10025, 10010]);
         assert_eq!(line.repairs().jumps, 1);
     }
@@ -300,7 +315,7 @@ mod tests {
             seed ^= seed << 13;
             seed ^= seed >> 17;
             seed ^= seed << 5;
-            let timestamp = if seed % 97 == 0 { seed } else { n.wrapping_mul(23) };
+            let timestamp = if seed.is_multiple_of(97) { seed } else { n.wrapping_mul(23) };
             let kind = if seed & 1 == 0 { A } else { V };
             let out = line.map(kind, timestamp);
             let track = usize::from(kind == V);

@@ -95,7 +95,9 @@ mod tests {
         let _peer = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
         loop {
             match accept(&listener) {
-                Accepted::Connection(_, addr) => return assert_eq!(addr.ip(), IpAddr::V4(Ipv4Addr::LOCALHOST)),
+                Accepted::Connection(_, addr) => {
+                    return assert_eq!(addr.ip(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+                }
                 Accepted::WouldBlock => std::thread::yield_now(),
                 other => panic!("{other:?}"),
             }

@@ -66,7 +66,11 @@ impl Poll {
     /// # Errors
     /// When the system has no poll left to give.
     pub fn new() -> io::Result<Poll> {
-        Ok(Poll { poll: mio::Poll::new()?, events: mio::Events::with_capacity(EVENTS), started: Instant::now() })
+        Ok(Poll {
+            poll: mio::Poll::new()?,
+            events: mio::Events::with_capacity(EVENTS),
+            started: Instant::now(),
+        })
     }
 
     /// Milliseconds since the poll was made, on a clock that never steps.
@@ -120,6 +124,6 @@ mod tests {
         }
         let id = Id::from_token(5 | (7 << 20));
         assert_eq!(Who::from_token(Who::Connection(id).token()), Who::Connection(id));
-        assert!(SPECIAL + MAX_LISTENERS < 1 << 20);
+        const { assert!(SPECIAL + MAX_LISTENERS < 1 << 20) };
     }
 }

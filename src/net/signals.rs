@@ -63,7 +63,9 @@ impl Signals {
     pub fn take(&mut self) -> Vec<Signal> {
         let mut bytes = [0; 64];
         while matches!(self.pipe.read(&mut bytes), Ok(n) if n > 0) {}
-        let came = |(flag, signal): &(Arc<AtomicBool>, Signal)| flag.swap(false, Ordering::SeqCst).then_some(*signal);
+        let came = |(flag, signal): &(Arc<AtomicBool>, Signal)| {
+            flag.swap(false, Ordering::SeqCst).then_some(*signal)
+        };
         self.flags.iter().filter_map(came).collect()
     }
 }

@@ -67,7 +67,14 @@ pub fn local_time(unix_seconds: u64) -> (i32, u32, u32, u32, u32, u32) {
         tm
     };
     let part = |value: i32| u32::try_from(value).unwrap_or(0);
-    (tm.tm_year + 1900, part(tm.tm_mon + 1), part(tm.tm_mday), part(tm.tm_hour), part(tm.tm_min), part(tm.tm_sec))
+    (
+        tm.tm_year + 1900,
+        part(tm.tm_mon + 1),
+        part(tm.tm_mday),
+        part(tm.tm_hour),
+        part(tm.tm_min),
+        part(tm.tm_sec),
+    )
 }
 
 /// Addresses of this machine's interfaces that are up, loopback and link-local ones left out.

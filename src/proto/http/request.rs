@@ -85,8 +85,12 @@ impl fmt::Display for RequestError {
             RequestError::Malformed => f.write_str("this is no HTTP request"),
             RequestError::Rtmp => f.write_str("RTMP came to the HTTP port: use the RTMP port (1935)"),
             RequestError::Tls => f.write_str("TLS came to the plain HTTP port: use http://"),
-            RequestError::TooLong => write!(f, "the request head exceeds {MAX_HEAD} bytes or {MAX_HEADERS} lines"),
-            RequestError::Body => write!(f, "a request body is not taken here (limit {MAX_SKIPPED_BODY} bytes)"),
+            RequestError::TooLong => {
+                write!(f, "the request head exceeds {MAX_HEAD} bytes or {MAX_HEADERS} lines")
+            }
+            RequestError::Body => {
+                write!(f, "a request body is not taken here (limit {MAX_SKIPPED_BODY} bytes)")
+            }
         }
     }
 }
@@ -152,7 +156,9 @@ fn foreign(line: &[u8]) -> Result<(), RequestError> {
     match line.first() {
         Some(3) => Err(RequestError::Rtmp),
         Some(0x16) => Err(RequestError::Tls),
-        Some(first) if !first.is_ascii_graphic() && !matches!(first, b'\r' | b'\n') => Err(RequestError::Malformed),
+        Some(first) if !first.is_ascii_graphic() && !matches!(first, b'\r' | b'\n') => {
+            Err(RequestError::Malformed)
+        }
         _ => Ok(()),
     }
 }
@@ -187,7 +193,8 @@ fn target(target: &str) -> Result<Request, RequestError> {
     let scheme = target.get(..7).filter(|s| s.eq_ignore_ascii_case("http://"));
     let (host, rest) = match scheme.and_then(|s| target.get(s.len()..)) {
         Some(rest) => {
-            let (host, path) = rest.split_at_checked(rest.find(['/', '?']).unwrap_or(rest.len())).unwrap_or((rest, ""));
+            let (host, path) =
+                rest.split_at_checked(rest.find(['/', '?']).unwrap_or(rest.len())).unwrap_or((rest, ""));
             (Some(host.to_owned()), if path.starts_with('/') { path.to_owned() } else { format!("/{path}") })
         }
         None => (None, target.to_owned()),

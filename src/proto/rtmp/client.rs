@@ -208,7 +208,9 @@ impl ClientSession {
     fn message(&mut self, message: Message, out: &mut Vec<u8>) -> Result<Option<Event>, SessionError> {
         let Message { kind, timestamp, payload, .. } = message;
         match kind {
-            kind::WINDOW_ACK_SIZE => control_value(&payload).into_iter().for_each(|n| self.acks.set_window(n)),
+            kind::WINDOW_ACK_SIZE => {
+                control_value(&payload).into_iter().for_each(|n| self.acks.set_window(n))
+            }
             kind::USER_CONTROL => {
                 if let Some(UserControl::PingRequest(time)) = UserControl::decode(&payload) {
                     let mut answer = Vec::with_capacity(6);
@@ -281,7 +283,8 @@ fn level(info: Option<&Value>) -> Option<&str> {
 }
 
 fn refused(info: Option<&Value>) -> Event {
-    let text =
-        |key: &str| info.and_then(|info| info.get(key)).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |key: &str| {
+        info.and_then(|info| info.get(key)).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
     Event::Refused { code: text("code"), description: text("description") }
 }

@@ -17,7 +17,9 @@ use super::acks::AckWindow;
 use super::chunk::{ChunkError, ChunkReader, Limits, Message};
 use super::command::{Command, Level, Reply, info};
 use super::handshake::{Entropy, HandshakeError, Kind as Greeting, ServerHandshake, Step};
-use super::message::{Aggregate, Bandwidth, UserControl, control_value, kind, peer_bandwidth, split_aggregate};
+use super::message::{
+    Aggregate, Bandwidth, UserControl, control_value, kind, peer_bandwidth, split_aggregate,
+};
 use crate::wire::amf0::{Amf0Error, Value};
 use crate::wire::flv::TagType;
 use bytes::Bytes;
@@ -128,8 +130,12 @@ impl fmt::Display for SessionError {
             SessionError::Handshake(error) => error.fmt(f),
             SessionError::Chunk(error) => error.fmt(f),
             SessionError::Command(error) => write!(f, "a command cannot be read: {error}"),
-            SessionError::NotConnected => f.write_str("publish or play before connect: the client skipped a step"),
-            SessionError::TooManyStreams => write!(f, "more than {MAX_STREAMS} createStream calls on one connection"),
+            SessionError::NotConnected => {
+                f.write_str("publish or play before connect: the client skipped a step")
+            }
+            SessionError::TooManyStreams => {
+                write!(f, "more than {MAX_STREAMS} createStream calls on one connection")
+            }
         }
     }
 }
@@ -264,7 +270,9 @@ impl ServerSession {
         let Message { kind, timestamp, payload, msid, .. } = message;
         match kind {
             kind::ACK => control_value(&payload).into_iter().for_each(|n| self.acks.peer_acked(n)),
-            kind::WINDOW_ACK_SIZE => control_value(&payload).into_iter().for_each(|n| self.acks.set_window(n)),
+            kind::WINDOW_ACK_SIZE => {
+                control_value(&payload).into_iter().for_each(|n| self.acks.set_window(n))
+            }
             kind::USER_CONTROL => {
                 if let Some(UserControl::PingRequest(time)) = UserControl::decode(&payload) {
                     self.user_control(UserControl::PingResponse(time), out);
@@ -306,11 +314,18 @@ impl ServerSession {
         }
     }
 
-    fn command(&mut self, msid: u32, command: Command, out: &mut Vec<u8>) -> Result<Option<Event>, SessionError> {
+    fn command(
+        &mut self,
+        msid: u32,
+        command: Command,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Event>, SessionError> {
         let connected = matches!(self.phase, Phase::Connected);
         match command.name.as_str() {
             "connect" if !connected => return Ok(Some(Event::Connect(Box::new(connect(&command))))),
-            "publish" | "play" | "createStream" | "FCPublish" if !connected => return Err(SessionError::NotConnected),
+            "publish" | "play" | "createStream" | "FCPublish" if !connected => {
+                return Err(SessionError::NotConnected);
+            }
             "createStream" => self.create_stream(&command, out)?,
             "publish" => return Ok(self.ask(msid, &command, out)),
             "play" => return Ok(self.ask(msid, &command, out)),
