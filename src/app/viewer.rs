@@ -148,7 +148,8 @@ fn write_stream(
         return idle(Flushed::Over);
     }
     cursor.settle(feed, live.stream.video().is_some());
-    let budget = if whole { budget } else { cursor.left_in_message(feed, *format).min(budget) };
+    let budget =
+        if whole && !viewer.paused { budget } else { cursor.left_in_message(feed, *format).min(budget) };
     let mut scratch = [0u8; SCRATCH];
     let mut gather = Gather::new(&mut scratch, budget);
     cursor.gather(feed, *format, &mut gather);

@@ -244,7 +244,7 @@ impl Cursor {
             if matches!(step, Step::Skip(_)) {
                 continue;
             }
-            if !into.add(format, &unit, skip) {
+            if !into.add(format, &unit, skip) || self.resync {
                 return;
             }
             skip = 0;
@@ -303,4 +303,234 @@ enum Step {
     Frame,
     /// Not wanted by this viewer: a header (true) or a frame (false).
     Skip(bool),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::feed::Limits;
+    use crate::media::frame::HeaderKey;
+    use crate::media::mux::SCRATCH;
+    use crate::wire::flv::{Demuxer, Tag};
+    use bytes::Bytes;
+
+    /// A feed with a publisher: 25 pictures a second, a key every `gop`, two audio frames between pictures.
+    struct Publisher {
+        feed: Feed,
+        codec: Rc<CodecSet>,
+        frames: u64,
+        gop: u64,
+    }
+
+    impl Publisher {
+        fn new(gop: u64, limits: Limits) -> Publisher {
+            let set = CodecSet::default()
+                .with(HeaderKey::Metadata, &Bytes::from_static(b"meta"))
+                .and_then(|set| set.with(HeaderKey::Video(0), &Bytes::from_static(b"vsh")))
+                .and_then(|set| set.with(HeaderKey::Audio(0), &Bytes::from_static(b"ash")));
+            Publisher { feed: Feed::new(limits), codec: Rc::new(set.unwrap()), frames: 0, gop }
+        }
+
+        fn push(&mut self, kind: Kind, role: Role, dts: u64, text: &str) {
+            let payload = Bytes::from(text.to_owned());
+            self.feed.push(Frame { kind, role, dts, payload, codec: self.codec.clone() });
+        }
+
+        fn run(&mut self, pictures: u64) {
+            for _ in 0..pictures {
+                let (n, dts) = (self.frames, 1000 + self.frames * 40);
+                let role = if n.is_multiple_of(self.gop) { Role::Key } else { Role::Delta };
+                let name = if role == Role::Key { "K" } else { "p" };
+                self.push(Kind::Video, role, dts, &format!("{name}{n}{}", "x".repeat(300)));
+                self.push(Kind::Audio, Role::Delta, dts + 1, &format!("a{n}.0"));
+                self.push(Kind::Audio, Role::Delta, dts + 21, &format!("a{n}.1"));
+                self.frames += 1;
+            }
+        }
+
+        fn header(&mut self, text: &'static str) {
+            let payload = Bytes::from_static(text.as_bytes());
+            self.codec = Rc::new(self.codec.with(HeaderKey::Video(0), &payload).unwrap());
+            self.push(Kind::Video, Role::Header, 0, text);
+        }
+    }
+
+    /// Writes up to `room` bytes, as a socket with that much room would take them.
+    fn take(cursor: &mut Cursor, feed: &Feed, format: Format, mut room: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        loop {
+            cursor.settle(feed, true);
+            let mut scratch = [0; SCRATCH];
+            let mut gather = Gather::new(&mut scratch, usize::MAX);
+            cursor.gather(feed, format, &mut gather);
+            let (slices, total) = gather.finish();
+            let sent = total.min(room);
+            let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+            bytes.extend_from_slice(&all[..sent]);
+            cursor.advance(feed, format, sent);
+            room -= sent;
+            if sent == 0 || room == 0 {
+                return bytes;
+            }
+        }
+    }
+
+    fn tags(bytes: &[u8]) -> Vec<Tag> {
+        let mut demuxer = Demuxer::new(1 << 20);
+        let stream = [crate::wire::flv::header(true, true).as_slice(), bytes].concat();
+        let mut input = stream.as_slice();
+        let mut tags = Vec::new();
+        while let Some(tag) = demuxer.push(&mut input).unwrap() {
+            tags.push(tag);
+        }
+        assert!(demuxer.is_between_tags(), "a message was cut");
+        tags
+    }
+
+    fn names(tags: &[Tag]) -> Vec<String> {
+        tags.iter().map(|tag| String::from_utf8_lossy(&tag.payload).replace('x', "")).collect()
+    }
+
+    #[test]
+    fn a_joiner_gets_headers_then_the_gop_from_its_key_at_time_zero() {
+        let mut publisher = Publisher::new(50, Limits::default());
+        publisher.run(60);
+        let mut cursor = Cursor::join(&publisher.feed, true, Filter::default());
+        let got = tags(&take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX));
+        assert_eq!(names(&got)[..5], ["meta", "vsh", "ash", "K50", "a50.0"]);
+        assert_eq!(got.iter().map(|tag| tag.timestamp).take(6).collect::<Vec<_>>(), [0, 0, 0, 0, 1, 21]);
+        assert_eq!(got.len(), 3 + 30);
+        assert!(!cursor.is_due(&publisher.feed));
+    }
+
+    #[test]
+    fn without_the_gop_cache_a_joiner_starts_at_the_next_key() {
+        let mut publisher = Publisher::new(50, Limits::default());
+        publisher.run(60);
+        let mut cursor = Cursor::join(&publisher.feed, false, Filter::default());
+        assert!(take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX).is_empty());
+        publisher.run(41);
+        let got = tags(&take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX));
+        assert_eq!(names(&got)[3], "K100");
+    }
+
+    #[test]
+    fn any_room_at_any_time_gives_the_same_bytes() {
+        for format in [Format::Flv, Format::FlvChunked, Format::Rtmp { chunk_size: 100, msid: 1 }] {
+            let mut publisher = Publisher::new(50, Limits::default());
+            publisher.run(1);
+            let mut whole = Cursor::join(&publisher.feed, true, Filter::default());
+            let mut pieces = whole.clone();
+            let (mut expect, mut got) = (Vec::new(), Vec::new());
+            let mut seed = 77u32;
+            for _ in 0..200 {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                publisher.run(u64::from(seed >> 30));
+                expect.extend(take(&mut whole, &publisher.feed, format, usize::MAX));
+                got.extend(take(&mut pieces, &publisher.feed, format, (seed >> 16) as usize % 900));
+                publisher.feed.trim(Some(whole.position().min(pieces.position())));
+            }
+            got.extend(take(&mut pieces, &publisher.feed, format, usize::MAX));
+            assert_eq!(got, expect);
+        }
+    }
+
+    #[test]
+    fn a_slow_viewer_ends_its_message_skips_to_a_key_and_is_counted() {
+        let mut publisher = Publisher::new(25, Limits { max_ms: 2_000, ..Limits::default() });
+        publisher.run(30);
+        let mut cursor = Cursor::join(&publisher.feed, true, Filter::default());
+        let mut bytes = take(&mut cursor, &publisher.feed, Format::Flv, 500);
+        assert!(cursor.mid_message());
+        for _ in 0..20 {
+            publisher.run(25);
+            publisher.feed.trim(Some(cursor.position()));
+        }
+        bytes.extend(take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX));
+        let got = tags(&bytes);
+        let names = names(&got);
+        let keys: Vec<&String> = names.iter().filter(|name| name.starts_with('K')).collect();
+        assert_eq!(keys, ["K25", "K525"]);
+        let after = names.iter().position(|name| name == "K525").unwrap();
+        assert_eq!(names[after - 1], "p26", "the message in flight was ended: {names:?}");
+        assert_eq!(got[after].timestamp, 500 * 40);
+        assert_eq!(cursor.skipped().times, 1);
+        assert!(cursor.skipped().frames > 1000 && cursor.skipped().ms > 19_000, "{:?}", cursor.skipped());
+        assert_eq!(
+            names.iter().filter(|name| *name == "vsh").count(),
+            1,
+            "headers that did not change are not sent again"
+        );
+    }
+
+    #[test]
+    fn headers_that_changed_during_a_skip_are_sent_before_the_key() {
+        let mut publisher = Publisher::new(25, Limits { max_ms: 2_000, ..Limits::default() });
+        publisher.run(30);
+        let mut cursor = Cursor::join(&publisher.feed, true, Filter::default());
+        let mut bytes = take(&mut cursor, &publisher.feed, Format::Flv, 500);
+        publisher.run(20);
+        publisher.header("new-vsh");
+        publisher.run(200);
+        publisher.feed.trim(None);
+        bytes.extend(take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX));
+        let names = names(&tags(&bytes));
+        let key = names.iter().rposition(|name| name.starts_with('K')).unwrap();
+        assert_eq!(names[key - 3..key], ["meta", "new-vsh", "ash"]);
+    }
+
+    #[test]
+    fn a_new_header_in_order_is_sent_once() {
+        let mut publisher = Publisher::new(25, Limits::default());
+        publisher.run(10);
+        let mut cursor = Cursor::join(&publisher.feed, true, Filter::default());
+        let mut bytes = take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX);
+        publisher.header("new-vsh");
+        publisher.run(30);
+        bytes.extend(take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX));
+        let names = names(&tags(&bytes));
+        assert_eq!(names.iter().filter(|name| *name == "new-vsh").count(), 1);
+    }
+
+    #[test]
+    fn filters_leave_out_a_track_with_its_header() {
+        let mut publisher = Publisher::new(25, Limits::default());
+        publisher.run(10);
+        let mut sound = Cursor::join(&publisher.feed, true, Filter { audio: true, video: false });
+        assert!(take(&mut sound, &publisher.feed, Format::Flv, usize::MAX).is_empty());
+        publisher.run(2);
+        let heard = names(&tags(&take(&mut sound, &publisher.feed, Format::Flv, usize::MAX)));
+        assert_eq!(heard, ["meta", "ash", "a10.0", "a10.1", "a11.0", "a11.1"]);
+        let mut silent = Cursor::join(&publisher.feed, true, Filter { audio: false, video: true });
+        let seen = names(&tags(&take(&mut silent, &publisher.feed, Format::Flv, usize::MAX)));
+        assert_eq!(seen[..4], ["meta", "vsh", "K0", "p1"]);
+    }
+
+    #[test]
+    fn a_stream_without_keyframes_starts_after_a_while() {
+        let mut publisher = Publisher::new(u64::MAX, Limits::default());
+        publisher.run(1);
+        let mut cursor = Cursor::join(&publisher.feed, true, Filter::default());
+        let mut publisher = Publisher { frames: 1, feed: Feed::new(Limits::default()), ..publisher };
+        cursor.next = 0;
+        publisher.run(100);
+        assert!(take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX).is_empty());
+        publisher.run(200);
+        assert!(!take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX).is_empty());
+    }
+
+    #[test]
+    fn after_a_pause_the_viewer_goes_on_at_the_newest_key() {
+        let mut publisher = Publisher::new(25, Limits::default());
+        publisher.run(10);
+        let mut cursor = Cursor::join(&publisher.feed, true, Filter::default());
+        let mut bytes = take(&mut cursor, &publisher.feed, Format::Flv, 2000);
+        publisher.run(100);
+        cursor.catch_up();
+        bytes.extend(take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX));
+        let names = names(&tags(&bytes));
+        let keys: Vec<&String> = names.iter().filter(|name| name.starts_with('K')).collect();
+        assert_eq!(keys, ["K0", "K100"]);
+        assert_eq!(cursor.skipped(), Skipped::default(), "a pause is not slowness");
+    }
 }

@@ -268,3 +268,149 @@ fn metadata(properties: &[(String, Value)]) -> Bytes {
     amf0::encode(&Value::EcmaArray(list), &mut out);
     Bytes::from(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VSH: &[u8] = b"\x17\x00\0\0\0config";
+    const KEY: &[u8] = b"\x17\x01\0\0\0key";
+    const INTER: &[u8] = b"\x27\x01\0\0\0inter";
+    const ASH: &[u8] = b"\xaf\x00\x12\x10";
+    const SOUND: &[u8] = b"\xaf\x01sound";
+
+    fn stream() -> Stream {
+        Stream::new(Limits::default(), Jitter::Full)
+    }
+
+    fn put(stream: &mut Stream, kind: Kind, timestamp: u32, payload: &[u8]) -> Taken {
+        stream.ingest(kind, timestamp, Bytes::copy_from_slice(payload), u64::from(timestamp))
+    }
+
+    fn on_meta_data(prefix: &[u8], properties: Vec<(String, Value)>) -> Bytes {
+        let mut out = prefix.to_vec();
+        amf0::encode(&Value::string("onMetaData"), &mut out);
+        amf0::encode(&Value::EcmaArray(properties), &mut out);
+        Bytes::from(out)
+    }
+
+    #[test]
+    fn metadata_loses_the_duration_and_says_who_serves() {
+        let mut stream = stream();
+        let properties =
+            vec![("duration".into(), Value::Number(9.0)), ("width".into(), Value::Number(640.0))];
+        let message = on_meta_data(SET_DATA_FRAME, properties);
+        assert_eq!(stream.ingest(Kind::Script, 0, message, 0), Taken::Header);
+        let sent = stream.codec().get(HeaderKey::Metadata).unwrap();
+        let values = amf0::decode_all(sent).unwrap();
+        assert_eq!(values[0].as_str(), Some("onMetaData"));
+        assert_eq!(values[1].get("duration"), None);
+        assert_eq!(values[1].get("width"), Some(&Value::Number(640.0)));
+        assert_eq!(values[1].get("server").and_then(Value::as_str), Some("runnel"));
+    }
+
+    #[test]
+    fn other_data_messages_pass_untouched() {
+        let mut stream = stream();
+        let text = b"\x02\x00\x0aonTextData\x05";
+        assert_eq!(put(&mut stream, Kind::Script, 0, text), Taken::Frame { key: false });
+        assert_eq!(&stream.feed.newest().unwrap().payload[..], text);
+        assert_eq!(put(&mut stream, Kind::Script, 0, b""), Taken::Ignored);
+    }
+
+    #[test]
+    fn metadata_that_cannot_be_read_is_left_out() {
+        let mut stream = stream();
+        assert_eq!(put(&mut stream, Kind::Script, 0, b"\x02\x00\x0aonMetaData\x77"), Taken::Ignored);
+        assert!(stream.feed.is_empty());
+    }
+
+    #[test]
+    fn a_header_stamped_zero_in_mid_stream_does_not_disturb_the_time_line() {
+        let mut stream = stream();
+        for (kind, timestamp, payload) in
+            [(Kind::Video, 0, VSH), (Kind::Video, 0, KEY), (Kind::Video, 8_000, INTER), (Kind::Video, 0, VSH)]
+        {
+            put(&mut stream, kind, timestamp, payload);
+        }
+        put(&mut stream, Kind::Video, 8_040, INTER);
+        let times: Vec<u64> = stream.feed.from(0).map(|frame| frame.dts).collect();
+        assert_eq!(times, [0, 0, 8_000, 8_000, 8_040]);
+    }
+
+    #[test]
+    fn a_repeated_header_is_passed_on_but_changes_nothing() {
+        let mut stream = stream();
+        put(&mut stream, Kind::Video, 0, VSH);
+        let version = stream.codec().version;
+        assert_eq!(put(&mut stream, Kind::Video, 0, VSH), Taken::Header);
+        assert_eq!((stream.codec().version, stream.feed.len()), (version, 2));
+        put(&mut stream, Kind::Video, 0, b"\x17\x00\0\0\0other");
+        assert_eq!(stream.codec().version, version + 1);
+    }
+
+    #[test]
+    fn a_stream_is_ready_when_it_is_known_what_it_carries() {
+        let mut both = stream();
+        put(&mut both, Kind::Video, 0, VSH);
+        put(&mut both, Kind::Video, 0, KEY);
+        assert!(!both.is_ready(10));
+        put(&mut both, Kind::Audio, 10, ASH);
+        assert!(both.is_ready(10));
+
+        let mut silent = stream();
+        put(&mut silent, Kind::Video, 0, KEY);
+        assert!(!silent.is_ready(499) && silent.is_ready(500));
+
+        let mut announced = stream();
+        let message = on_meta_data(b"", vec![("videocodecid".into(), Value::Number(7.0))]);
+        announced.ingest(Kind::Script, 0, message, 0);
+        assert!(!announced.is_ready(10_000), "no media yet");
+        put(&mut announced, Kind::Video, 0, KEY);
+        assert!(announced.is_ready(0));
+    }
+
+    #[test]
+    fn another_publisher_brings_its_own_headers_and_the_time_goes_on() {
+        let mut stream = stream();
+        for (kind, timestamp, payload) in
+            [(Kind::Video, 0, VSH), (Kind::Audio, 0, ASH), (Kind::Video, 900, KEY)]
+        {
+            put(&mut stream, kind, timestamp, payload);
+        }
+        let version = stream.codec().version;
+        stream.publisher_begins();
+        assert_eq!(stream.feed.last_key(), None, "nobody starts with the old one's picture");
+        put(&mut stream, Kind::Video, 5, KEY);
+        assert_eq!(stream.codec().headers(), []);
+        assert!(stream.codec().version > version);
+        assert!(stream.feed.newest().unwrap().dts > 0);
+    }
+
+    #[test]
+    fn empty_tags_and_ends_of_sequence_are_no_frames() {
+        let mut stream = stream();
+        put(&mut stream, Kind::Video, 0, KEY);
+        assert_eq!(put(&mut stream, Kind::Video, 1, b""), Taken::Ignored);
+        assert_eq!(put(&mut stream, Kind::Video, 1, b"\x17\x02\0\0\0"), Taken::Frame { key: false });
+        assert_eq!(put(&mut stream, Kind::Audio, 1, b""), Taken::Ignored);
+        put(&mut stream, Kind::Audio, 1, SOUND);
+        assert_eq!((stream.counters().video, stream.counters().audio, stream.counters().keys), (1, 1, 1));
+    }
+
+    #[test]
+    fn a_virtual_day_leaves_no_more_than_a_gop() {
+        let mut stream = stream();
+        let mut most = 0;
+        for n in 0..(24 * 3600 * 25u32) {
+            let payload = if n % 50 == 0 { KEY } else { INTER };
+            stream.ingest(Kind::Video, n.wrapping_mul(40), Bytes::from_static(payload), u64::from(n) * 40);
+            if n % 25 == 0 {
+                stream.feed.trim(None);
+            }
+            most = most.max(stream.feed.len());
+        }
+        assert!(most <= 100, "{most}");
+        assert_eq!(stream.feed.newest().unwrap().dts, (24 * 3600 * 25 - 1) * 40);
+    }
+}
