@@ -6,3 +6,6 @@ pub mod command;
 pub mod handshake;
 pub mod message;
 pub mod server;
+
+#[cfg(test)]
+mod tests;
