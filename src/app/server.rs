@@ -222,6 +222,7 @@ impl Server {
                 let Some(conn) = self.conns.get_mut(id) else { return };
                 if event.readable {
                     conn.socket.readable = true;
+                    conn.socket.closing |= event.closed;
                     if !std::mem::replace(&mut conn.queued, true) {
                         self.run.push_back(id);
                     }
@@ -551,9 +552,7 @@ fn read_conn(conn: &mut Conn, world: &mut World, scratch: &mut [u8]) {
                     Role::Http(_) => http::input(conn, world, bytes),
                     Role::Leaving { .. } => {}
                 }
-                // A short read has emptied the socket: what comes later is another edge.
-                if n < scratch.len() {
-                    conn.socket.readable = false;
+                if !conn.socket.readable {
                     return;
                 }
             }

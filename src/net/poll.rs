@@ -52,6 +52,8 @@ pub struct Ready {
     pub readable: bool,
     /// Room to write, or the connection broke.
     pub writable: bool,
+    /// The peer has closed its side, or the connection broke: read to the end.
+    pub closed: bool,
 }
 
 /// The poll with its clock.
@@ -108,6 +110,7 @@ impl Poll {
             who: Who::from_token(event.token()),
             readable: event.is_readable() || event.is_read_closed() || event.is_error(),
             writable: event.is_writable() || event.is_write_closed() || event.is_error(),
+            closed: event.is_read_closed() || event.is_error(),
         }));
         Ok(())
     }

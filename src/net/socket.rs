@@ -36,6 +36,8 @@ pub struct Socket {
     pub readable: bool,
     /// The kernel may have room.
     pub writable: bool,
+    /// The end is near: the peer has closed its side, and no further edge will tell of it.
+    pub closing: bool,
     /// Bytes read since the start.
     pub received: u64,
     /// Bytes written since the start.
@@ -45,7 +47,7 @@ pub struct Socket {
 impl Socket {
     /// Takes an accepted or connecting stream.
     pub fn new(stream: TcpStream) -> Socket {
-        Socket { stream, readable: false, writable: true, received: 0, sent: 0 }
+        Socket { stream, readable: false, writable: true, closing: false, received: 0, sent: 0 }
     }
 
     /// Applies `options`, and keepalive so that a peer that vanished is noticed. A kernel that refuses one of
@@ -79,6 +81,8 @@ impl Socket {
             return match self.stream.read(into) {
                 Ok(0) => Io::Closed,
                 Ok(n) => {
+                    // A short read has emptied the socket, unless the end of the stream waits behind it.
+                    self.readable = n == into.len() || self.closing;
                     self.received = self.received.saturating_add(n as u64);
                     Io::Moved(n)
                 }
