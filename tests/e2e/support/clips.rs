@@ -4,7 +4,7 @@ use super::{e2e_dir, tools};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::Once;
 
 const PICTURE: &str = "-f lavfi -i testsrc2=size=640x360:rate=25";
 /// Noise, so that no two audio frames are the same.
@@ -77,10 +77,18 @@ pub(crate) fn mp3() -> PathBuf {
     )
 }
 
+/// Makes every clip that is missing. Each server waits for this, so that no encoder takes the machine from a test
+/// that measures time.
+pub(crate) fn prepare() {
+    static DONE: Once = Once::new();
+    DONE.call_once(|| {
+        for clip in [av, other, audio_only, video_only, long_gop, big_keys, heavy, hevc, mp3] {
+            clip();
+        }
+    });
+}
+
 fn make(name: &str, ffmpeg: &str, recipe: &str) -> PathBuf {
-    // One at a time: an encoder takes the whole machine anyway, and two tests may want the same clip.
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let mut hasher = DefaultHasher::new();
     (ffmpeg, recipe).hash(&mut hasher);
     let dir = e2e_dir().join("clips");

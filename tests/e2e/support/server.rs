@@ -1,6 +1,6 @@
 //! The server under test: a `runnel` process on free ports with a configuration of the test.
 use super::proc::Proc;
-use super::{e2e_dir, poll};
+use super::{clips, e2e_dir, poll};
 use std::collections::HashSet;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -47,6 +47,7 @@ impl Server {
 
     /// A server with this configuration, where `$RTMP` and `$HTTP` stand for the two free ports.
     pub(crate) fn start(conf: &str) -> Server {
+        clips::prepare();
         let (rtmp, http) = (free_port(), free_port());
         let dir = run_dir();
         let text = conf.replace("$RTMP", &rtmp.to_string()).replace("$HTTP", &http.to_string());
