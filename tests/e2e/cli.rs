@@ -1,8 +1,11 @@
 //! The program itself: its options, and what it says of a configuration that it cannot use.
-use crate::support::server::{Server, free_port, run_dir};
+use crate::support::flv;
+use crate::support::http::Viewer;
+use crate::support::server::{Server, run_dir};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 fn runnel(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_runnel")).args(arguments).output().unwrap()
@@ -41,8 +44,8 @@ fn a_missing_configuration_is_named() {
 
 #[test]
 fn a_port_in_use_is_named() {
-    let port = free_port();
-    let _taken = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
     let path = conf(&format!("listen 127.0.0.1:{port};\nvhost __defaultVhost__ {{ }}\n"));
     let out = runnel(&["-c", path.to_str().unwrap()]);
     assert!(!out.status.success());
@@ -61,5 +64,26 @@ fn sigterm_ends_at_once_with_peers_connected() {
     drop(server);
     for port in [rtmp, http] {
         assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "port {port} is still open");
+    }
+}
+
+/// `--demo` gives a picture with nothing else at hand, and goes on past the end of its clip.
+#[test]
+fn the_demo_plays_and_loops() {
+    let server = Server::with(
+        "listen 127.0.0.1:$RTMP; http_server { enabled on; listen 127.0.0.1:$HTTP; }\n\
+         vhost __defaultVhost__ { http_remux { enabled on; } }",
+        &["--demo"],
+    );
+    let mut viewer = Viewer::join(server.http, "/live/demo.flv");
+    let clip = flv::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/app/demo.flv"));
+    let length = clip[clip.len() - 1].ts;
+    let tags = viewer.until(Duration::from_secs(10), |tag| tag.is_picture() && tag.ts > length + 1000);
+    flv::assert_monotonic(&tags);
+    for kind in [8, 9] {
+        let times: Vec<u32> =
+            tags.iter().filter(|tag| tag.kind == kind && tag.is_frame()).map(|tag| tag.ts).collect();
+        let gap = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        assert!(gap <= 100, "type {kind} has a gap of {gap} ms");
     }
 }

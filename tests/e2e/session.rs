@@ -117,6 +117,7 @@ fn a_publisher_that_stays_away_ends_the_stream() {
     let waited = killed.elapsed();
     assert!((1500..5000).contains(&waited.as_millis()), "the response ended {waited:?} after the publisher");
     rtmp.finish(Duration::from_secs(5));
+    drop((viewer, rtmp));
     server.assert_idle();
 }
 

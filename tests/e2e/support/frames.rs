@@ -22,7 +22,7 @@ pub(crate) fn of(path: &Path) -> Frames {
     let out = Command::new(tools::ffmpeg7())
         .args(["-hide_banner", "-loglevel", "error", "-nostdin", "-copyts", "-i"])
         .arg(path)
-        .args(["-map", "0", "-c", "copy", "-f", "framemd5", "-"])
+        .args(["-map", "0:v?", "-map", "0:a?", "-c", "copy", "-f", "framemd5", "-"])
         .output()
         .unwrap();
     let errors = String::from_utf8_lossy(&out.stderr);

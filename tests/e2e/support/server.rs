@@ -2,7 +2,7 @@
 use super::proc::Proc;
 use super::{clips, e2e_dir, poll};
 use std::collections::HashSet;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -47,6 +47,11 @@ impl Server {
 
     /// A server with this configuration, where `$RTMP` and `$HTTP` stand for the two free ports.
     pub(crate) fn start(conf: &str) -> Server {
+        Server::with(conf, &[])
+    }
+
+    /// The same with further arguments for the program.
+    pub(crate) fn with(conf: &str, arguments: &[&str]) -> Server {
         clips::prepare();
         let (rtmp, http) = (free_port(), free_port());
         let dir = run_dir();
@@ -61,7 +66,7 @@ impl Server {
             }
             Err(_) => {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_runnel"));
-                command.arg("-c").arg(&path);
+                command.arg("-c").arg(&path).args(arguments);
                 command
             }
         };
@@ -172,14 +177,15 @@ pub(crate) fn run_dir() -> PathBuf {
 }
 
 /// A port that nothing uses, below the range from which the system takes the ports of outgoing connections.
-pub(crate) fn free_port() -> u16 {
+fn free_port() -> u16 {
     static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
     let mut given = GIVEN.lock().unwrap();
     let given = given.get_or_insert_with(HashSet::new);
     let start = 20000 + (std::process::id() % 100) as u16 * 100;
+    // Asked by connecting: a listener of ours could live on for a moment in a child that another test is starting.
     (start..32000)
         .find(|port| {
-            !given.contains(port) && TcpListener::bind(("127.0.0.1", *port)).is_ok() && given.insert(*port)
+            !given.contains(port) && TcpStream::connect(("127.0.0.1", *port)).is_err() && given.insert(*port)
         })
         .expect("a free port")
 }
