@@ -7,7 +7,7 @@ use super::rtmp::viewer_left;
 use super::viewer::Viewer;
 use super::world::{Timer, World};
 use crate::conf::{HttpRemux, NoStream, Vhost};
-use crate::media::cursor::{Cursor, Filter};
+use crate::media::cursor::{Cursor, Filter, Join};
 use crate::media::mux::Format;
 use crate::media::stream::Stream;
 use crate::net::slots::Id;
@@ -28,7 +28,7 @@ enum Job {
     /// Between requests, since then.
     Idle { since: u64 },
     /// For a stream to start.
-    Waiting { stream: StreamId, deadline: u64, answer: Answer },
+    Waiting { stream: StreamId, since: u64, deadline: u64, answer: Answer },
     /// The body has begun.
     Playing(Viewer),
 }
@@ -215,13 +215,14 @@ fn live(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, targe
         }
         return;
     }
-    let Some(stream) = world.wait_for(name, vhost, conn.id) else {
+    let Some((stream, since)) = world.wait_for(name, vhost, conn.id) else {
         return refuse(conn, world, request, cors, 503, "there are too many streams");
     };
     let deadline = world.now.saturating_add(remux.wait_ms);
     let agent = printable(request.user_agent.as_deref().unwrap_or("-"), QUOTED);
     if let Role::Http(peer) = &mut conn.role {
-        peer.job = Job::Waiting { stream, deadline, answer: Answer { length, cors, flags: *flags, agent } };
+        peer.job =
+            Job::Waiting { stream, since, deadline, answer: Answer { length, cors, flags: *flags, agent } };
         world.timers.set(Timer::Connection(conn.id), deadline);
     }
     let nodelay = vhost.tcp_nodelay || vhost.min_latency;
@@ -245,8 +246,8 @@ impl Flags {
 /// The stream that the peer waits for has started.
 pub fn start_viewer(conn: &mut Conn, world: &mut World) {
     let Role::Http(peer) = &mut conn.role else { return };
-    let Job::Waiting { stream, answer, .. } = &peer.job else { return };
-    let (stream, answer) = (*stream, answer.clone());
+    let Job::Waiting { stream, since, answer, .. } = &peer.job else { return };
+    let (stream, since, answer) = (*stream, *since, answer.clone());
     let Some(live) = world.hub.get_mut(stream) else { return };
     let (audio, video) = answer.flags.of(&live.stream);
     let out = conn.out.buffer();
@@ -268,7 +269,7 @@ pub fn start_viewer(conn: &mut Conn, world: &mut World) {
     let viewer = Viewer {
         stream,
         phase: live.fanout.add(conn.id),
-        cursor: Cursor::join(&live.stream.feed, live.vhost.play.gop_cache, filter),
+        cursor: Cursor::join(&live.stream.feed, live.join(filter, since)),
         format,
         paused: false,
         until_ms: None,

@@ -12,6 +12,7 @@
 use super::fanout::Fanout;
 use super::world::{Action, Timer, World};
 use crate::conf::{self, OnBusy, Vhost};
+use crate::media::cursor::{Filter, Join};
 use crate::media::feed::Limits;
 use crate::media::frame::Kind;
 use crate::media::stream::{Stream, Taken};
@@ -101,6 +102,12 @@ impl Live {
     /// Whether somebody sends it now and it is known what it carries.
     pub fn can_start(&self, now: u64) -> bool {
         !self.ended && !matches!(self.publisher, Publisher::Vacant) && self.stream.is_ready(now)
+    }
+
+    /// How a viewer joins who began to wait when the feed's end was `since`.
+    pub fn join(&self, filter: Filter, since: u64) -> Join {
+        let rebase = self.vhost.play.time_jitter != conf::Jitter::Off;
+        Join { gop_cache: self.vhost.play.gop_cache, filter, since: Some(since), rebase }
     }
 
     fn idle(&self) -> bool {
@@ -287,7 +294,8 @@ impl World {
     }
 
     fn trim_in_time(&mut self, id: StreamId, taken: Taken, now: u64) {
-        let Some(live) = self.hub.get_mut(id) else { return };
+        // Those who wait for the start get everything from the first frame on.
+        let Some(live) = self.hub.get_mut(id).filter(|live| live.waiting.is_empty()) else { return };
         let due = now.saturating_sub(live.last_trim) >= TRIM_EVERY_MS;
         if live.fanout.is_empty() && (due || taken == (Taken::Frame { key: true })) {
             live.last_trim = now;
@@ -318,8 +326,9 @@ impl World {
         due
     }
 
-    /// Lets a connection wait for a stream to start; makes the stream's place if there is none.
-    pub fn wait_for(&mut self, name: &StreamName, vhost: &Rc<Vhost>, conn: Id) -> Option<StreamId> {
+    /// Lets a connection wait for a stream to start; makes the stream's place if there is none. With the stream comes
+    /// the present end of its feed.
+    pub fn wait_for(&mut self, name: &StreamName, vhost: &Rc<Vhost>, conn: Id) -> Option<(StreamId, u64)> {
         let id = self.hub.entry(name, vhost)?;
         let now = self.now;
         let live = self.hub.get_mut(id)?;
@@ -327,7 +336,7 @@ impl World {
         if live.can_start(now) {
             self.actions.push_back(Action::Start(id));
         }
-        Some(id)
+        Some((id, live.stream.feed.end()))
     }
 
     /// The connection waits no longer.
@@ -470,7 +479,7 @@ mod tests {
         let Rig { mut world, vhost, .. } = rig(OnBusy::TakeoverSameIp);
         for n in 0..1000 {
             let name = StreamName::new("", "live", &format!("s{n}")).unwrap();
-            let id = world.wait_for(&name, &vhost, Id::from_token(n)).unwrap();
+            let (id, _) = world.wait_for(&name, &vhost, Id::from_token(n)).unwrap();
             world.stop_waiting(id, Id::from_token(n));
         }
         assert!(world.hub.is_empty() && world.hub.by_name.is_empty());

@@ -5,7 +5,7 @@ use super::hub::{Source, StreamId};
 use super::viewer::Viewer;
 use super::world::{Timer, World};
 use crate::conf::{NoStream, Vhost};
-use crate::media::cursor::{Cursor, Filter};
+use crate::media::cursor::Cursor;
 use crate::media::mux::Format;
 use crate::net::slots::Id;
 use crate::net::socket::Options;
@@ -29,7 +29,7 @@ const QUOTED: usize = 128;
 enum Job {
     None { since: u64 },
     Publishing { stream: StreamId, by: Source, since: u64, last_media: Option<u64>, received_before: u64 },
-    Waiting { stream: StreamId, msid: u32, until_ms: Option<u64>, deadline: u64, name: String },
+    Waiting { stream: StreamId, since: u64, msid: u32, until_ms: Option<u64>, deadline: u64, name: String },
     Playing(Viewer),
 }
 
@@ -269,13 +269,13 @@ fn on_play(conn: &mut Conn, world: &mut World, msid: u32, stream: &str, until_ms
         if vhost.play.no_stream == NoStream::NotFound && found.is_none_or(|live| live.ended) {
             return Err(format!("nobody publishes {}", request.name));
         }
-        let id = world.wait_for(&request.name, &vhost, conn.id).ok_or("there are too many streams")?;
-        Ok((id, vhost.play.no_stream_wait_ms))
+        let place = world.wait_for(&request.name, &vhost, conn.id).ok_or("there are too many streams")?;
+        Ok((place, vhost.play.no_stream_wait_ms))
     });
     match waiting {
-        Ok((id, wait)) => {
+        Ok(((id, since), wait)) => {
             let deadline = world.now.saturating_add(wait);
-            peer.job = Job::Waiting { stream: id, msid, until_ms, deadline, name: stream.to_owned() };
+            peer.job = Job::Waiting { stream: id, since, msid, until_ms, deadline, name: stream.to_owned() };
             world.timers.set(Timer::Connection(conn.id), deadline);
         }
         Err(why) => {
@@ -288,12 +288,12 @@ fn on_play(conn: &mut Conn, world: &mut World, msid: u32, stream: &str, until_ms
 /// The stream that the peer waits for has started.
 pub fn start_viewer(conn: &mut Conn, world: &mut World) {
     let Role::Rtmp(peer) = &mut conn.role else { return };
-    let Job::Waiting { stream, msid, until_ms, name, .. } = &peer.job else { return };
-    let (stream, msid, until_ms) = (*stream, *msid, *until_ms);
+    let Job::Waiting { stream, since, msid, until_ms, name, .. } = &peer.job else { return };
+    let (stream, since, msid, until_ms) = (*stream, *since, *msid, *until_ms);
     let Some(live) = world.hub.get_mut(stream) else { return };
     peer.session.accept_play(msid, name, conn.out.buffer());
     let (chunk_size, msid) = peer.session.framing();
-    let cursor = Cursor::join(&live.stream.feed, live.vhost.play.gop_cache, Filter::default());
+    let cursor = Cursor::join(&live.stream.feed, live.join(Default::default(), since));
     let phase = live.fanout.add(conn.id);
     log::info!(target: "rtmp", "{} {}: viewer of {} came", conn.tag(), conn.peer, live.name);
     let Role::Rtmp(peer) = &mut conn.role else { return };

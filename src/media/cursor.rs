@@ -55,6 +55,25 @@ impl Filter {
     }
 }
 
+/// How a viewer joins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Join {
+    /// Start at the newest keyframe that is there, not at the next.
+    pub gop_cache: bool,
+    /// The frames it wants.
+    pub filter: Filter,
+    /// The feed's end when it began to wait for a publisher: it gets what came since.
+    pub since: Option<u64>,
+    /// Its time line starts at zero (else it is the stream's).
+    pub rebase: bool,
+}
+
+impl Default for Join {
+    fn default() -> Self {
+        Join { gop_cache: true, filter: Filter::default(), since: None, rebase: true }
+    }
+}
+
 #[derive(Debug, Clone)]
 enum At {
     /// Looking for a place to start, from frame `next` on.
@@ -76,7 +95,9 @@ pub struct Cursor {
     part: Option<Frame>,
     /// Asked to go on at the newest keyframe; done between two messages.
     resync: bool,
+    /// The stream's time at which this viewer's time begins.
     base: Option<u64>,
+    started: bool,
     version: u64,
     filter: Filter,
     last_sent_dts: u64,
@@ -85,15 +106,17 @@ pub struct Cursor {
 
 impl Cursor {
     /// A viewer who joins now: at the cached GOP's keyframe if there is one, else at the next keyframe.
-    pub fn join(feed: &Feed, gop_cache: bool, filter: Filter) -> Cursor {
-        let newest = feed.last_key().filter(|_| gop_cache && filter.video);
+    pub fn join(feed: &Feed, join: Join) -> Cursor {
+        let Join { gop_cache, filter, since, rebase } = join;
+        let newest = feed.last_key().filter(|_| gop_cache && filter.video).unwrap_or_else(|| feed.end());
         Cursor {
             at: At::Waiting,
-            next: newest.unwrap_or_else(|| feed.end()),
+            next: newest.min(since.unwrap_or(u64::MAX)),
             offset: 0,
             part: None,
             resync: false,
-            base: None,
+            base: (!rebase).then_some(0),
+            started: false,
             version: 0,
             filter,
             last_sent_dts: 0,
@@ -124,7 +147,7 @@ impl Cursor {
 
     /// Whether anything of the stream was sent.
     pub fn started(&self) -> bool {
-        self.base.is_some()
+        self.started
     }
 
     /// How far behind the newest frame this viewer is, in milliseconds.
@@ -162,7 +185,7 @@ impl Cursor {
     }
 
     fn leap(&mut self, feed: &Feed, to: u64, slow: bool) {
-        if slow && self.base.is_some() {
+        if slow && self.started {
             self.skipped.times = self.skipped.times.saturating_add(1);
             self.skipped.frames = self.skipped.frames.saturating_add(to.saturating_sub(self.next));
             let dts = feed.get(to).or(feed.newest()).map_or(self.last_sent_dts, |frame| frame.dts);
@@ -172,13 +195,24 @@ impl Cursor {
         self.at = At::Waiting;
     }
 
+    /// The start is a keyframe, or sound that leads up to one.
     fn find_start(&mut self, feed: &Feed, video: bool) {
         let need_key = video && self.filter.video;
-        let start = feed.from(self.next).position(|frame| match frame.role {
-            Role::Header => false,
-            Role::Key => self.filter.video,
-            Role::Delta => !need_key && self.filter.wants(frame.kind),
-        });
+        let mut sound = None;
+        let mut start = None;
+        for (ahead, frame) in feed.from(self.next).enumerate() {
+            match (frame.kind, frame.role) {
+                (_, Role::Header) => {}
+                (Kind::Video, Role::Key) if self.filter.video => start = sound.or(Some(ahead)),
+                (Kind::Video, _) if need_key => sound = None,
+                (kind, _) if !self.filter.wants(kind) => {}
+                _ if need_key => sound = sound.or(Some(ahead)),
+                _ => start = Some(ahead),
+            }
+            if start.is_some() {
+                break;
+            }
+        }
         let start = match start {
             Some(ahead) => self.next.saturating_add(ahead as u64),
             None if self.waited_enough(feed) => feed.end().saturating_sub(1),
@@ -187,6 +221,7 @@ impl Cursor {
         let Some(frame) = feed.get(start) else { return };
         self.next = start;
         self.base.get_or_insert(frame.dts);
+        self.started = true;
         self.last_sent_dts = frame.dts;
         self.at = if frame.codec.version == self.version {
             At::Frames
@@ -208,7 +243,7 @@ impl Cursor {
     }
 
     fn unit<'a>(&self, frame: &'a Frame) -> Unit<'a> {
-        Unit { kind: frame.kind, timestamp: self.timestamp(frame.dts), payload: &frame.payload }
+        Unit::of(frame, self.timestamp(frame.dts))
     }
 
     /// The messages that are due, oldest first: the one in flight, headers, frames.
@@ -235,6 +270,30 @@ impl Cursor {
     /// Whether anything is due (call [`Cursor::settle`] first).
     pub fn is_due(&self, feed: &Feed) -> bool {
         self.due(feed).any(|(step, _)| !matches!(step, Step::Skip(_)))
+    }
+
+    /// The frames that are due, if they are a plain run that other viewers may share: all of them, from a frame that
+    /// the feed still holds. With it, the offset in the first and the time base.
+    pub fn run(&self, feed: &Feed) -> Option<((u64, u64), usize, u64)> {
+        let plain = matches!(&self.at, At::Frames)
+            || matches!(&self.at, At::Headers { set, index } if *index >= set.headers().len());
+        let all = self.filter == Filter::default() && !self.resync;
+        let (from, to) = (self.next, feed.end());
+        (plain && all && from >= feed.base() && from < to).then_some(((from, to), self.offset, self.base?))
+    }
+
+    /// Moves on to the byte `offset` of frame `next`, as a batch says.
+    pub fn place(&mut self, feed: &Feed, next: u64, offset: usize) {
+        if next > self.next {
+            self.part = None;
+            if let Some(frame) = feed.get(next.saturating_sub(1)) {
+                self.last_sent_dts = frame.dts;
+                self.version = frame.codec.version;
+            }
+            self.next = next;
+        }
+        self.offset = 0;
+        self.stop_inside(feed, offset, true);
     }
 
     /// Puts what is due into one write (call [`Cursor::settle`] first).
@@ -395,7 +454,7 @@ mod tests {
     fn a_joiner_gets_headers_then_the_gop_from_its_key_at_time_zero() {
         let mut publisher = Publisher::new(50, Limits::default());
         publisher.run(60);
-        let mut cursor = Cursor::join(&publisher.feed, true, Filter::default());
+        let mut cursor = Cursor::join(&publisher.feed, Join::default());
         let got = tags(&take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX));
         assert_eq!(names(&got)[..5], ["meta", "vsh", "ash", "K50", "a50.0"]);
         assert_eq!(got.iter().map(|tag| tag.timestamp).take(6).collect::<Vec<_>>(), [0, 0, 0, 0, 1, 21]);
@@ -407,11 +466,11 @@ mod tests {
     fn without_the_gop_cache_a_joiner_starts_at_the_next_key() {
         let mut publisher = Publisher::new(50, Limits::default());
         publisher.run(60);
-        let mut cursor = Cursor::join(&publisher.feed, false, Filter::default());
+        let mut cursor = Cursor::join(&publisher.feed, Join { gop_cache: false, ..Join::default() });
         assert!(take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX).is_empty());
         publisher.run(41);
         let got = tags(&take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX));
-        assert_eq!(names(&got)[3], "K100");
+        assert_eq!(names(&got)[3..6], ["a99.0", "a99.1", "K100"]);
     }
 
     #[test]
@@ -419,7 +478,7 @@ mod tests {
         for format in [Format::Flv, Format::FlvChunked, Format::Rtmp { chunk_size: 100, msid: 1 }] {
             let mut publisher = Publisher::new(50, Limits::default());
             publisher.run(1);
-            let mut whole = Cursor::join(&publisher.feed, true, Filter::default());
+            let mut whole = Cursor::join(&publisher.feed, Join::default());
             let mut pieces = whole.clone();
             let (mut expect, mut got) = (Vec::new(), Vec::new());
             let mut seed = 77u32;
@@ -439,7 +498,7 @@ mod tests {
     fn a_slow_viewer_ends_its_message_skips_to_a_key_and_is_counted() {
         let mut publisher = Publisher::new(25, Limits { max_ms: 2_000, ..Limits::default() });
         publisher.run(30);
-        let mut cursor = Cursor::join(&publisher.feed, true, Filter::default());
+        let mut cursor = Cursor::join(&publisher.feed, Join::default());
         let mut bytes = take(&mut cursor, &publisher.feed, Format::Flv, 500);
         assert!(cursor.mid_message());
         for _ in 0..20 {
@@ -467,7 +526,7 @@ mod tests {
     fn headers_that_changed_during_a_skip_are_sent_before_the_key() {
         let mut publisher = Publisher::new(25, Limits { max_ms: 2_000, ..Limits::default() });
         publisher.run(30);
-        let mut cursor = Cursor::join(&publisher.feed, true, Filter::default());
+        let mut cursor = Cursor::join(&publisher.feed, Join::default());
         let mut bytes = take(&mut cursor, &publisher.feed, Format::Flv, 500);
         publisher.run(20);
         publisher.header("new-vsh");
@@ -483,7 +542,7 @@ mod tests {
     fn a_new_header_in_order_is_sent_once() {
         let mut publisher = Publisher::new(25, Limits::default());
         publisher.run(10);
-        let mut cursor = Cursor::join(&publisher.feed, true, Filter::default());
+        let mut cursor = Cursor::join(&publisher.feed, Join::default());
         let mut bytes = take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX);
         publisher.header("new-vsh");
         publisher.run(30);
@@ -496,21 +555,48 @@ mod tests {
     fn filters_leave_out_a_track_with_its_header() {
         let mut publisher = Publisher::new(25, Limits::default());
         publisher.run(10);
-        let mut sound = Cursor::join(&publisher.feed, true, Filter { audio: true, video: false });
+        let mut sound = Cursor::join(
+            &publisher.feed,
+            Join { filter: Filter { audio: true, video: false }, ..Join::default() },
+        );
         assert!(take(&mut sound, &publisher.feed, Format::Flv, usize::MAX).is_empty());
         publisher.run(2);
         let heard = names(&tags(&take(&mut sound, &publisher.feed, Format::Flv, usize::MAX)));
         assert_eq!(heard, ["meta", "ash", "a10.0", "a10.1", "a11.0", "a11.1"]);
-        let mut silent = Cursor::join(&publisher.feed, true, Filter { audio: false, video: true });
+        let mut silent = Cursor::join(
+            &publisher.feed,
+            Join { filter: Filter { audio: false, video: true }, ..Join::default() },
+        );
         let seen = names(&tags(&take(&mut silent, &publisher.feed, Format::Flv, usize::MAX)));
         assert_eq!(seen[..4], ["meta", "vsh", "K0", "p1"]);
+    }
+
+    #[test]
+    fn who_waited_for_the_publisher_gets_all_that_it_sends() {
+        let mut publisher = Publisher::new(25, Limits::default());
+        publisher.push(Kind::Audio, Role::Delta, 990, "first");
+        publisher.run(30);
+        let early = Join { since: Some(0), ..Join::default() };
+        let mut cursor = Cursor::join(&publisher.feed, early);
+        let got = tags(&take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX));
+        assert_eq!(names(&got)[..5], ["meta", "vsh", "ash", "first", "K0"]);
+        assert_eq!((got[3].timestamp, got[4].timestamp), (0, 10));
+    }
+
+    #[test]
+    fn a_viewer_can_have_the_time_of_the_stream() {
+        let mut publisher = Publisher::new(25, Limits::default());
+        publisher.run(2);
+        let mut cursor = Cursor::join(&publisher.feed, Join { rebase: false, ..Join::default() });
+        let got = tags(&take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX));
+        assert_eq!(got[3].timestamp, 1000);
     }
 
     #[test]
     fn a_stream_without_keyframes_starts_after_a_while() {
         let mut publisher = Publisher::new(u64::MAX, Limits::default());
         publisher.run(1);
-        let mut cursor = Cursor::join(&publisher.feed, true, Filter::default());
+        let mut cursor = Cursor::join(&publisher.feed, Join::default());
         let mut publisher = Publisher { frames: 1, feed: Feed::new(Limits::default()), ..publisher };
         cursor.next = 0;
         publisher.run(100);
@@ -523,7 +609,7 @@ mod tests {
     fn after_a_pause_the_viewer_goes_on_at_the_newest_key() {
         let mut publisher = Publisher::new(25, Limits::default());
         publisher.run(10);
-        let mut cursor = Cursor::join(&publisher.feed, true, Filter::default());
+        let mut cursor = Cursor::join(&publisher.feed, Join::default());
         let mut bytes = take(&mut cursor, &publisher.feed, Format::Flv, 2000);
         publisher.run(100);
         cursor.catch_up();

@@ -8,6 +8,7 @@
 //!                                           └── mux::Gather ──► one writev
 //! ```
 #![forbid(unsafe_code)]
+pub mod batch;
 pub mod cursor;
 pub mod feed;
 pub mod frame;

@@ -10,7 +10,7 @@
 //! RTMP        head 12/16 │ payload[..n] │ head 1/5 │ payload[n..2n] │ …       RTMP 1.0, 5.3.1
 //! ```
 
-use super::frame::Kind;
+use super::frame::{Frame, Kind};
 use crate::wire::flv::{self, TAG_HEAD_LEN, TAG_TAIL_LEN};
 use std::io::IoSlice;
 
@@ -39,6 +39,13 @@ pub struct Unit<'a> {
     pub timestamp: u64,
     /// The message body.
     pub payload: &'a [u8],
+}
+
+impl<'a> Unit<'a> {
+    /// A frame at the viewer's time `timestamp`.
+    pub fn of(frame: &'a Frame, timestamp: u64) -> Unit<'a> {
+        Unit { kind: frame.kind, timestamp, payload: &frame.payload }
+    }
 }
 
 /// From this timestamp on, RTMP heads carry the extended timestamp.
@@ -115,8 +122,41 @@ impl Format {
         }
     }
 
+    /// Whether heads with this timestamp carry RTMP's extended timestamp.
+    pub fn is_extended(self, timestamp: u64) -> bool {
+        matches!(self, Format::Rtmp { .. }) && self.clip(timestamp) >= EXTENDED
+    }
+
     fn extended(self, unit: &Unit) -> usize {
-        if self.clip(unit.timestamp) >= EXTENDED { 4 } else { 0 }
+        if self.is_extended(unit.timestamp) { 4 } else { 0 }
+    }
+
+    /// Where in the message's wire form its timestamp stands.
+    pub fn time_places(self, unit: &Unit) -> impl Iterator<Item = usize> {
+        let len = unit.payload.len();
+        let (first, step, more) = match self {
+            Format::Flv => (4, 0, 0),
+            Format::FlvChunked => (hex_digits(TAG_FRAME + len) + 2 + 4, 0, 0),
+            Format::Rtmp { .. } if !self.is_extended(unit.timestamp) => (1, 0, 0),
+            Format::Rtmp { chunk_size, .. } => {
+                let size = (chunk_size as usize).max(1);
+                (12, size + 5, len.saturating_sub(1) / size)
+            }
+        };
+        (0..=more).map(move |n| first + n * step)
+    }
+
+    /// Sets the timestamp that stands at `at`. `extended` says which of RTMP's two places it is.
+    pub fn set_time(self, bytes: &mut [u8], at: usize, timestamp: u64, extended: bool) {
+        let [a, b, c, d] = self.clip(timestamp).to_be_bytes();
+        let time: &[u8] = match self {
+            Format::Flv | Format::FlvChunked => &[b, c, d, a],
+            Format::Rtmp { .. } if extended => &[a, b, c, d],
+            Format::Rtmp { .. } => &[b, c, d],
+        };
+        if let Some(place) = bytes.get_mut(at..at + time.len()) {
+            place.copy_from_slice(time);
+        }
     }
 
     fn head(self, unit: &Unit) -> Small {

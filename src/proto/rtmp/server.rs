@@ -489,7 +489,8 @@ impl ServerSession {
         self.reply(out).status(msid, Level::Status, "NetStream.Publish.Start", stream);
     }
 
-    /// The player gets the stream: what it needs to hear before the first message of it.
+    /// The player gets the stream: what it needs to hear before the first message of it. `NetStream.Data.Start` is not
+    /// sent: only Flash looked for it, and ffmpeg takes it for a data stream without a codec.
     pub fn accept_play(&mut self, msid: u32, stream: &str, out: &mut Vec<u8>) {
         self.job = Job::Playing(msid);
         self.user_control(UserControl::StreamBegin(msid), out);
@@ -497,8 +498,6 @@ impl ServerSession {
         reply.status(msid, Level::Status, "NetStream.Play.Reset", "Playing and resetting stream.");
         reply.status(msid, Level::Status, "NetStream.Play.Start", stream);
         reply.data(msid, &[Value::string("|RtmpSampleAccess"), Value::Boolean(true), Value::Boolean(true)]);
-        let started = Value::object([("code", Value::string("NetStream.Data.Start"))]);
-        reply.data(msid, &[Value::string("onStatus"), started]);
     }
 
     /// Refuses a publish or play with a code of section 7.2.2 and the reason. The connection may go on.
