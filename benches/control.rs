@@ -149,15 +149,15 @@ impl Helper {
 impl Drop for Helper {
     fn drop(&mut self) {
         drop(self.input.take());
-        stop(&mut self.child);
+        stop(&mut self.child, STOP_TIMEOUT);
     }
 }
 
 /// Waits a little for a child that was told to end, then ends it.
-pub fn stop(child: &mut Child) {
+pub fn stop(child: &mut Child, timeout: Duration) {
     let mut waited = Duration::ZERO;
     let step = Duration::from_millis(20);
-    while waited < STOP_TIMEOUT {
+    while waited < timeout {
         if !matches!(child.try_wait(), Ok(None)) {
             return;
         }

@@ -187,6 +187,9 @@ impl Crowd {
         let sample = num(&group.fields, "sample") == 1;
         let opened_us = self.clock.now_us();
         let mut stream = TcpStream::connect(address)?;
+        if let receive @ 1.. = num(&group.fields, "rcvbuf") {
+            SockRef::from(&stream).set_recv_buffer_size(receive as usize)?;
+        }
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(self.viewers.len()), interest)?;
         let (stream, watch) = (Some(stream), Watch::default());

@@ -10,6 +10,8 @@ use crate::control::{Helper, num, stop, with_many_files};
 use crate::{Options, Res};
 
 const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// Long, because under valgrind the counts are written at the end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Which program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -118,7 +120,7 @@ impl Drop for Subject {
     fn drop(&mut self) {
         if let Process::Server(child) = &mut self.process {
             let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-            stop(child);
+            stop(child, STOP_TIMEOUT);
         }
     }
 }
@@ -145,14 +147,13 @@ fn free_address() -> Res<SocketAddr> {
 fn server_command(kind: Kind, options: &Options, config: PathBuf) -> Res<Command> {
     let config = fs::canonicalize(config).map_err(|e| e.to_string())?;
     let config = config.to_string_lossy();
-    if kind == Kind::Runnel {
-        let mut words = options.wrapper.iter().cloned().chain([options.server.clone()]);
-        let mut command = with_many_files(&words.next().unwrap_or_default());
-        command.args(words).args(["-c", &config]);
-        return Ok(command);
-    }
-    let mut command = with_many_files("nginx");
-    command.args(["-c", &config, "-e", "stderr"]);
+    let (program, more): (&str, &[&str]) = match kind {
+        Kind::NginxRtmp => ("nginx", &["-e", "stderr"]),
+        _ => (&options.server, &[]),
+    };
+    let mut words = options.wrapper.iter().cloned().chain([program.to_string()]);
+    let mut command = with_many_files(&words.next().unwrap_or_default());
+    command.args(words).args(["-c", &config]).args(more);
     Ok(command)
 }
 

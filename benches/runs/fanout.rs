@@ -142,7 +142,14 @@ fn steady(options: &Options, case: &Case) -> Res<Row> {
     let mut stage = Stage::start(kind, setup, options)?;
     stage.publish(setup, 1, 0, Duration::from_millis(setup.gop * 1000 + 500))?;
     let alone = crate::process::Sample::take(stage.subject.pid());
-    stage.join(&Join { group: "all", proto, viewers, sample, over_ms: (viewers / JOINS_PER_MS).max(500) })?;
+    stage.join(&Join {
+        group: "all",
+        proto,
+        viewers,
+        sample,
+        over_ms: (viewers / JOINS_PER_MS).max(500),
+        receive_buffer: 0,
+    })?;
     stage.wait_joined()?;
     std::thread::sleep(Duration::from_millis(2_000 + setup.merge_ms));
     let mut window = stage.window(pass(options.window_s))?;
@@ -184,9 +191,12 @@ fn plot(rows: &[Row]) -> String {
     svg("viewers", &panels)
 }
 
+/// Name of a line, and its points: x, sum of y, how many.
+type Sums = Vec<(String, Vec<(f64, f64, f64)>)>;
+
 /// One line for each subject, protocol and merge interval; repetitions are averaged.
 fn lines(rows: &[Row], measure: &str) -> Vec<Line> {
-    let mut lines: Vec<(String, Vec<(f64, f64, f64)>)> = Vec::new();
+    let mut lines: Sums = Vec::new();
     for row in rows {
         let name = format!(
             "{} {}, merged over {} ms",

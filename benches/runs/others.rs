@@ -11,6 +11,8 @@ use crate::subject::{Kind, Setup};
 use crate::{Options, Res};
 
 const STEADY: u64 = 200;
+/// Keeps the kernel from taking in the whole stall in place of the server.
+const STUCK_RECEIVE_BUFFER: u64 = 65_536;
 const STALL_S: u64 = 20;
 const STALL_QUICK_S: u64 = 8;
 const PUBLISHERS_PER_S: u64 = 400;
@@ -78,13 +80,27 @@ fn storm_once(options: &Options, kind: Kind, proto: &str, joins: u64, gop: u64) 
     let setup = Setup { merge_ms: merge(options), kbps: rate(options, 500), gop };
     let mut stage = Stage::start(kind, setup, options)?;
     stage.publish(setup, 1, 0, Duration::from_millis(gop * 1500))?;
-    stage.join(&Join { group: "steady", proto, viewers: STEADY, sample: options.sample, over_ms: 500 })?;
+    stage.join(&Join {
+        group: "steady",
+        proto,
+        viewers: STEADY,
+        sample: options.sample,
+        over_ms: 500,
+        receive_buffer: 0,
+    })?;
     stage.wait_joined()?;
     sleep(Duration::from_secs(2));
     let mut calm = stage.window(pass(options.window_s.min(5)))?;
     let mut joined = 0;
     let mut storm = stage.window(|stage| {
-        stage.join(&Join { group: "storm", proto, viewers: joins, sample: 0, over_ms: 1_000 })?;
+        stage.join(&Join {
+            group: "storm",
+            proto,
+            viewers: joins,
+            sample: 0,
+            over_ms: 1_000,
+            receive_buffer: 0,
+        })?;
         joined = stage.wait_joined()?.saturating_sub(STEADY);
         sleep(Duration::from_secs(1));
         Ok(())
@@ -152,8 +168,15 @@ fn slow_once(options: &Options, kind: Kind, proto: &str, viewers: u64) -> Res<Ve
     let setup = Setup { merge_ms: merge(options), kbps: rate(options, 500), gop: options.gop };
     let mut stage = Stage::start(kind, setup, options)?;
     stage.publish(setup, 1, 0, Duration::from_millis(setup.gop * 1500))?;
-    for group in ["healthy", "stuck"] {
-        stage.join(&Join { group, proto, viewers: viewers / 2, sample: options.sample, over_ms: 1_000 })?;
+    for (group, receive_buffer) in [("healthy", 0), ("stuck", STUCK_RECEIVE_BUFFER)] {
+        stage.join(&Join {
+            group,
+            proto,
+            viewers: viewers / 2,
+            sample: options.sample,
+            over_ms: 1_000,
+            receive_buffer,
+        })?;
     }
     stage.wait_joined()?;
     sleep(Duration::from_secs(2));
@@ -232,7 +255,14 @@ fn publish_once(options: &Options, kind: Kind, count: u64) -> Res<Row> {
     let mut stage = Stage::start(kind, setup, options)?;
     let over_ms = count * 1000 / PUBLISHERS_PER_S;
     stage.publish(setup, count, over_ms, Duration::from_secs(setup.gop * 2))?;
-    stage.join(&Join { group: "watch", proto: "rtmp", viewers: WATCHERS, sample: WATCHERS, over_ms: 100 })?;
+    stage.join(&Join {
+        group: "watch",
+        proto: "rtmp",
+        viewers: WATCHERS,
+        sample: WATCHERS,
+        over_ms: 100,
+        receive_buffer: 0,
+    })?;
     stage.wait_joined()?;
     sleep(Duration::from_secs(1));
     let mut window = stage.window(pass(options.window_s))?;

@@ -39,6 +39,8 @@ pub struct Join<'a> {
     /// How many of them parse all they get.
     pub sample: u64,
     pub over_ms: u64,
+    /// SO_RCVBUF, or 0 for the kernel's choice.
+    pub receive_buffer: u64,
 }
 
 /// Measures over a window.
@@ -112,8 +114,8 @@ impl Stage {
             [(&mut self.bulk, join.viewers - sample, 0), (&mut self.watch, sample, 1)]
         {
             helper.ask(&format!(
-                "open group={} n={count} proto={proto} to={to} app={APP} stream={PREFIX}0 over_ms={} sample={parse}",
-                join.group, join.over_ms
+                "open group={} n={count} proto={proto} to={to} app={APP} stream={PREFIX}0 over_ms={} sample={parse} rcvbuf={}",
+                join.group, join.over_ms, join.receive_buffer
             ))?;
         }
         Ok(())
