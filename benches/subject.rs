@@ -118,7 +118,9 @@ impl Subject {
 
 impl Drop for Subject {
     fn drop(&mut self) {
-        if let Process::Server(child) = &mut self.process {
+        if let Process::Server(child) = &mut self.process
+            && matches!(child.try_wait(), Ok(None))
+        {
             let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
             stop(child, STOP_TIMEOUT);
         }

@@ -198,12 +198,13 @@ type Sums = Vec<(String, Vec<(f64, f64, f64)>)>;
 fn lines(rows: &[Row], measure: &str) -> Vec<Line> {
     let mut lines: Sums = Vec::new();
     for row in rows {
-        let name = format!(
-            "{} {}, merged over {} ms",
-            row.name("subject"),
-            row.name("proto"),
-            row.get("mw_ms").unwrap_or(0.0)
-        );
+        let merge = match row.get("mw_ms") {
+            Some(ms) if ms > 0.0 && row.name("subject") != Kind::NginxRtmp.name() => {
+                format!("merged over {ms} ms")
+            }
+            _ => "each message at once".to_string(),
+        };
+        let name = format!("{} {}, {merge}", row.name("subject"), row.name("proto"));
         let (Some(x), Some(y)) = (row.get("viewers"), row.get(measure)) else { continue };
         let index = lines.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
             lines.push((name, Vec::new()));
