@@ -187,6 +187,7 @@ impl Crowd {
         let sample = num(&group.fields, "sample") == 1;
         let opened_us = self.clock.now_us();
         let mut stream = TcpStream::connect(address)?;
+        let _ = stream.set_nodelay(true);
         if let receive @ 1.. = num(&group.fields, "rcvbuf") {
             SockRef::from(&stream).set_recv_buffer_size(receive as usize)?;
         }
