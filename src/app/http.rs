@@ -7,7 +7,7 @@ use super::rtmp::viewer_left;
 use super::viewer::Viewer;
 use super::world::{Timer, World};
 use crate::conf::{HttpRemux, NoStream, Vhost};
-use crate::media::cursor::{Cursor, Filter, Join};
+use crate::media::cursor::{Cursor, Filter};
 use crate::media::mux::Format;
 use crate::media::stream::Stream;
 use crate::net::slots::Id;

@@ -31,6 +31,13 @@ const TRIM_EVERY_MS: u64 = 1_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(Id);
 
+impl StreamId {
+    /// A number that no other stream has at the same time.
+    pub fn number(self) -> usize {
+        self.0.token()
+    }
+}
+
 /// Who sends a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {

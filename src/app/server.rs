@@ -579,7 +579,7 @@ fn on_peer_closed(conn: &mut Conn, world: &mut World) {
 fn write_conn(conn: &mut Conn, world: &mut World) {
     let stream = conn.viewer().map(|viewer| viewer.stream);
     let live = stream.and_then(|stream| world.hub.get(stream));
-    match flush(conn, live, world.now) {
+    match flush(conn, live, &mut world.batches, world.now) {
         Flushed::Done | Flushed::Blocked => {}
         Flushed::Again => world.mark(conn),
         Flushed::Over => match conn.role {

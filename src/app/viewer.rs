@@ -2,13 +2,17 @@
 
 use super::conn::Conn;
 use super::hub::{Live, StreamId};
+use crate::media::batch::Batches;
 use crate::media::cursor::Cursor;
 use crate::media::mux::{Format, Gather, SCRATCH};
-use crate::net::socket::Io;
+use crate::net::socket::{Io, Socket};
 use std::io::IoSlice;
 
 /// Bytes written to one connection in one turn; what is left is written in the next.
 pub const WRITE_BUDGET: usize = 256 << 10;
+
+/// Viewers of a stream from which on runs are batched: below, laying out a run costs more than it saves.
+const BATCH_FROM: usize = 4;
 
 /// A connection's place in a stream.
 #[derive(Debug)]
@@ -83,7 +87,7 @@ impl Out {
 }
 
 /// Writes what is due on a connection. `live` is the stream that it watches.
-pub fn flush(conn: &mut Conn, live: Option<&Live>, now: u64) -> Flushed {
+pub fn flush(conn: &mut Conn, live: Option<&Live>, batches: &mut Batches, now: u64) -> Flushed {
     let mut budget = WRITE_BUDGET;
     loop {
         if !conn.socket.writable {
@@ -104,7 +108,7 @@ pub fn flush(conn: &mut Conn, live: Option<&Live>, now: u64) -> Flushed {
             }
             (Some(viewer), Some(live)) => {
                 let whole = out.is_empty();
-                write_stream(viewer, live, whole, budget, |slices| socket.write(slices))
+                write_stream(viewer, live, batches, whole, budget, socket)
             }
             _ => return Flushed::Done,
         };
@@ -133,23 +137,32 @@ enum Step {
 fn write_stream(
     viewer: &mut Viewer,
     live: &Live,
+    batches: &mut Batches,
     whole: bool,
     budget: usize,
-    write: impl FnOnce(&[IoSlice<'_>]) -> Io,
+    socket: &mut Socket,
 ) -> (Step, Io) {
     let idle = |flushed| (Step::Nothing(flushed), Io::WouldBlock);
-    let Viewer { cursor, format, .. } = viewer;
     let feed = &live.stream.feed;
-    let between = !cursor.mid_message();
+    let between = !viewer.cursor.mid_message();
     if between && viewer.paused {
         return idle(Flushed::Done);
     }
-    if between && viewer.until_ms.is_some_and(|until| cursor.started() && cursor.played_ms() >= until) {
+    if between
+        && viewer.until_ms.is_some_and(|until| viewer.cursor.started() && viewer.cursor.played_ms() >= until)
+    {
         return idle(Flushed::Over);
     }
-    cursor.settle(feed, live.stream.video().is_some());
-    let budget =
-        if whole && !viewer.paused { budget } else { cursor.left_in_message(feed, *format).min(budget) };
+    viewer.cursor.settle(feed, live.stream.video().is_some());
+    let whole = whole && !viewer.paused;
+    if whole
+        && live.fanout.len() >= BATCH_FROM
+        && let Some(io) = write_batch(viewer, live, batches, socket)
+    {
+        return (Step::Wrote, io);
+    }
+    let Viewer { cursor, format, .. } = viewer;
+    let budget = if whole { budget } else { cursor.left_in_message(feed, *format).min(budget) };
     let mut scratch = [0u8; SCRATCH];
     let mut gather = Gather::new(&mut scratch, budget);
     cursor.gather(feed, *format, &mut gather);
@@ -157,9 +170,22 @@ fn write_stream(
     if total == 0 {
         return idle(if live.ended { Flushed::Over } else { Flushed::Done });
     }
-    let io = write(slices);
+    let io = socket.write(slices);
     if let Io::Moved(n) = io {
         cursor.advance(feed, *format, n);
     }
     (Step::Wrote, io)
+}
+
+/// Writes a run that other viewers at this place get too; `None` when the viewer is not at such a place.
+fn write_batch(viewer: &mut Viewer, live: &Live, batches: &mut Batches, socket: &mut Socket) -> Option<Io> {
+    let feed = &live.stream.feed;
+    let (run, offset, base) = viewer.cursor.run(feed)?;
+    let batch = batches.get(viewer.stream.number(), viewer.format, feed, run, base)?;
+    let io = socket.write(&[IoSlice::new(batch.bytes(base).get(offset..)?)]);
+    if let Io::Moved(n) = io {
+        let (next, offset) = batch.place(offset + n);
+        viewer.cursor.place(feed, next, offset);
+    }
+    Some(io)
 }

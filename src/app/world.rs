@@ -4,6 +4,7 @@ use super::conn::Conn;
 use super::hub::{Hub, StreamId};
 use super::quiet::Quiet;
 use crate::conf::Config;
+use crate::media::batch::Batches;
 use crate::net::slots::Id;
 use crate::net::timers::Timers;
 use std::collections::VecDeque;
@@ -60,6 +61,8 @@ pub struct World {
     pub actions: VecDeque<Action>,
     /// Limits repeated log lines.
     pub quiet: Quiet,
+    /// Runs of messages, laid out for the viewers who share a place.
+    pub batches: Batches,
 }
 
 impl World {
@@ -74,6 +77,7 @@ impl World {
             closing: Vec::new(),
             actions: VecDeque::new(),
             quiet: Quiet::default(),
+            batches: Batches::default(),
         }
     }
 
