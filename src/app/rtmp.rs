@@ -38,15 +38,28 @@ enum Job {
 pub struct RtmpPeer {
     session: ServerSession,
     greeted: bool,
-    /// What it said at connect, and the vhost that serves it.
-    home: Option<Box<(Connect, Rc<Vhost>)>>,
+    home: Option<Box<Home>>,
     job: Job,
+}
+
+/// What is kept of a connect: every viewer has one, so no more than is needed for names.
+#[derive(Debug)]
+struct Home {
+    app: Box<str>,
+    tc_url: Option<Box<str>>,
+    /// What it calls itself, for its first line in the log.
+    agent: Option<Box<str>>,
+    vhost: Rc<Vhost>,
 }
 
 impl RtmpPeer {
     /// A peer that has yet to say hello.
     pub fn new(session: ServerSession, now: u64) -> RtmpPeer {
         RtmpPeer { session, greeted: false, home: None, job: Job::None { since: now } }
+    }
+
+    fn take_agent(&mut self) -> Box<str> {
+        self.home.as_mut().and_then(|home| home.agent.take()).unwrap_or_else(|| "-".into())
     }
 
     /// The viewer, while it plays.
@@ -207,7 +220,9 @@ fn on_connect(conn: &mut Conn, world: &mut World, connect: Connect) {
             conn.socket.configure(Options { nodelay, send_buffer: vhost.play.send_buffer });
             peer.session.accept_connect(&connect, conn.out.buffer());
             peer.job = Job::None { since: world.now };
-            peer.home = Some(Box::new((connect, vhost)));
+            let agent = connect.flash_ver.map(|agent| printable(&agent, QUOTED).into());
+            let (app, tc_url) = (connect.app.into(), connect.tc_url.map(Into::into));
+            peer.home = Some(Box::new(Home { app, tc_url, agent, vhost }));
         }
         Err(why) => {
             peer.session.reject_connect(&connect, &why, conn.out.buffer());
@@ -219,10 +234,8 @@ fn on_connect(conn: &mut Conn, world: &mut World, connect: Connect) {
 
 /// The stream that the peer names, under the vhost that serves it.
 fn resolve(peer: &RtmpPeer, stream: &str) -> Result<(Request, Rc<Vhost>), String> {
-    let home = peer.home.as_deref().ok_or("there was no connect")?;
-    let (connect, vhost) = home;
-    let mut request =
-        names::from_rtmp(connect.tc_url.as_deref(), &connect.app, stream).map_err(|e| e.to_string())?;
+    let Home { app, tc_url, vhost, .. } = peer.home.as_deref().ok_or("there was no connect")?;
+    let mut request = names::from_rtmp(tc_url.as_deref(), app, stream).map_err(|e| e.to_string())?;
     request.name = request.name.with_vhost(&vhost.name).map_err(|e| e.to_string())?;
     Ok((request, vhost.clone()))
 }
@@ -245,13 +258,12 @@ fn on_publish(conn: &mut Conn, world: &mut World, msid: u32, stream: &str) {
     });
     match verdict {
         Ok((id, name)) => {
-            let agent = peer.home.as_ref().and_then(|home| home.0.flash_ver.clone()).unwrap_or_default();
             peer.session.accept_publish(msid, stream, conn.out.buffer());
             let received_before = peer.session.received();
             peer.job =
                 Job::Publishing { stream: id, by, since: world.now, last_media: None, received_before };
             world.timers.set(Timer::Connection(conn.id), world.now);
-            let agent = printable(&agent, QUOTED);
+            let agent = peer.take_agent();
             log::info!(target: "rtmp", "{} {}: publisher of {name} came ({agent})", conn.tag(), conn.peer);
         }
         Err(why) => {
@@ -292,10 +304,12 @@ pub fn start_viewer(conn: &mut Conn, world: &mut World) {
     let (stream, since, msid, until_ms) = (*stream, *since, *msid, *until_ms);
     let Some(live) = world.hub.get_mut(stream) else { return };
     peer.session.accept_play(msid, name, conn.out.buffer());
+    peer.session.shrink();
     let (chunk_size, msid) = peer.session.framing();
     let cursor = Cursor::join(&live.stream.feed, live.join(Default::default(), since));
     let phase = live.fanout.add(conn.id);
-    log::info!(target: "rtmp", "{} {}: viewer of {} came", conn.tag(), conn.peer, live.name);
+    let agent = peer.take_agent();
+    log::info!(target: "rtmp", "{} {}: viewer of {} came ({agent})", conn.tag(), conn.peer, live.name);
     let Role::Rtmp(peer) = &mut conn.role else { return };
     peer.job = Job::Playing(Viewer {
         stream,

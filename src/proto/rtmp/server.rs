@@ -207,6 +207,11 @@ impl ServerSession {
         }
     }
 
+    /// Gives back memory that a player, who hardly speaks, will not need.
+    pub fn shrink(&mut self) {
+        self.reader.shrink();
+    }
+
     /// Chunk size and message stream that a player's messages are framed with.
     pub fn framing(&self) -> (u32, u32) {
         (self.chunk_size, self.job.msid().unwrap_or(1))

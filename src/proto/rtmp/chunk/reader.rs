@@ -183,6 +183,11 @@ impl ChunkReader {
         self.held
     }
 
+    /// Gives back memory that is kept ahead for further chunk streams.
+    pub fn shrink(&mut self) {
+        self.streams.shrink_to_fit();
+    }
+
     /// Memory taken on the heap, in bytes: what is held, and the headers of all chunk streams.
     #[must_use]
     pub fn heap(&self) -> usize {
