@@ -13,7 +13,8 @@ use crate::{Options, Res};
 const STEADY: u64 = 200;
 /// Keeps the kernel from taking in the whole stall in place of the server.
 const STUCK_RECEIVE_BUFFER: u64 = 65_536;
-const STALL_S: u64 = 20;
+/// Longer than `queue_length` and the ten seconds that kernel buffers take in, so that the stuck ones fall behind.
+const STALL_S: u64 = 50;
 const STALL_QUICK_S: u64 = 8;
 const PUBLISHERS_PER_S: u64 = 400;
 const WATCHERS: u64 = 5;
