@@ -284,8 +284,9 @@ static VHOST: &[Directive] = &[
         name: "tcp_nodelay",
         aliases: &[],
         kind: Kind::Flag,
-        default: "off",
-        docs: "Set TCP_NODELAY, so that the kernel does not hold back small writes.",
+        default: "on",
+        docs: "Set TCP_NODELAY: the kernel does not hold back small writes, which delays a join by 40 ms. Messages are \
+               gathered by mw_latency anyway.",
         set: |d, v| d.vhost.tcp_nodelay = v.flag(),
     },
     Directive {

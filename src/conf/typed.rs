@@ -96,7 +96,7 @@ pub struct Vhost {
     pub enabled: bool,
     /// `min_latency`: send each message at once instead of gathering for `mw_latency`. Default off.
     pub min_latency: bool,
-    /// `tcp_nodelay`: set TCP_NODELAY on players' and publishers' sockets. Default off.
+    /// `tcp_nodelay`: set TCP_NODELAY on players' and publishers' sockets (SRS: off). Default on.
     pub tcp_nodelay: bool,
     /// `chunk_size`: as [`Config::chunk_size`], which is the default.
     pub chunk_size: u32,

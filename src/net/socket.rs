@@ -99,7 +99,12 @@ impl Socket {
     /// Writes once, all slices in one call.
     pub fn write(&mut self, slices: &[IoSlice<'_>]) -> Io {
         loop {
-            return match self.stream.write_vectored(slices) {
+            // For one slice the plain call spares the kernel a list and a layer.
+            let result = match slices {
+                [one] => self.stream.write(one),
+                many => self.stream.write_vectored(many),
+            };
+            return match result {
                 Ok(n) => {
                     self.sent = self.sent.saturating_add(n as u64);
                     Io::Moved(n)
