@@ -13,5 +13,6 @@ pub mod cursor;
 pub mod feed;
 pub mod frame;
 pub mod mux;
+pub mod package;
 pub mod stream;
 pub mod timeline;
