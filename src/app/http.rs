@@ -1,19 +1,22 @@
 //! HTTP peers: which request is which stream, and what to say when there is none.
 
 use super::conn::{Conn, Role};
-use super::hub::StreamId;
+use super::hub::{Live, Publisher, StreamId};
 use super::mount;
 use super::rtmp::viewer_left;
 use super::viewer::Viewer;
 use super::world::{Timer, World};
 use crate::conf::{HttpRemux, NoStream, Vhost};
-use crate::media::cursor::{Cursor, Filter};
-use crate::media::mux::Format;
+use crate::media::cursor::{Cursor, Filter, Join};
+use crate::media::derived::Kindred;
+use crate::media::mux::{Body, Format, Wrap};
+use crate::media::package::Container;
 use crate::media::stream::Stream;
 use crate::net::slots::Id;
 use crate::net::socket::Options;
 use crate::proto::http::request::{Method, Request, Requests};
 use crate::proto::http::response::{self, Cors, Head, LAST_CHUNK, Length};
+use crate::proto::http::websocket;
 use crate::wire::flv;
 use crate::wire::names::{self, StreamName, printable};
 use std::rc::Rc;
@@ -24,30 +27,52 @@ const APP_OF_NO_APP: &str = "live";
 const QUOTED: usize = 128;
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // a peer is boxed as a whole, and nearly all peers are viewers
 enum Job {
     /// Between requests, since then.
     Idle { since: u64 },
     /// For a stream to start.
-    Waiting { stream: StreamId, since: u64, deadline: u64, answer: Answer },
-    /// The body has begun.
-    Playing(Viewer),
+    Waiting { stream: StreamId, since: u64, deadline: u64, answer: Box<Answer> },
+    /// The body has begun; over a WebSocket, with what reads the viewer's messages.
+    Playing(Viewer, Option<Box<websocket::Reader>>),
 }
 
 /// How a live request is to be answered once there is something to send.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Answer {
-    length: Length,
+    transport: Transport,
     cors: Cors,
-    flags: Flags,
+    /// `None`: FLV.
+    container: Option<Container>,
+    tracks: Tracks,
     agent: String,
+}
+
+/// How the body goes over the connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Transport {
+    Http(Length),
+    /// With the accept key.
+    WebSocket(String),
+}
+
+impl Transport {
+    fn wrap(&self) -> Wrap {
+        match self {
+            Transport::Http(Length::Chunked) => Wrap::Chunk,
+            Transport::Http(_) => Wrap::Plain,
+            Transport::WebSocket(_) => Wrap::WebSocket,
+        }
+    }
 }
 
 /// What the configuration and the URL say of the tracks.
 #[derive(Debug, Clone, Copy)]
-struct Flags {
+struct Tracks {
     audio: Option<bool>,
     video: Option<bool>,
     guess: bool,
+    drop: bool,
 }
 
 /// An HTTP client's side of the application.
@@ -66,7 +91,7 @@ impl HttpPeer {
     /// The viewer, while it plays.
     pub fn viewer(&self) -> Option<&Viewer> {
         match &self.job {
-            Job::Playing(viewer) => Some(viewer),
+            Job::Playing(viewer, _) => Some(viewer),
             _ => None,
         }
     }
@@ -74,7 +99,7 @@ impl HttpPeer {
     /// The viewer, while it plays.
     pub fn viewer_mut(&mut self) -> Option<&mut Viewer> {
         match &mut self.job {
-            Job::Playing(viewer) => Some(viewer),
+            Job::Playing(viewer, _) => Some(viewer),
             _ => None,
         }
     }
@@ -86,7 +111,7 @@ impl HttpPeer {
                 Some((since.saturating_add(patience), "no request in time (handshake_timeout)"))
             }
             Job::Waiting { deadline, .. } => Some((*deadline, "the stream did not start")),
-            Job::Playing(_) => None,
+            Job::Playing(..) => None,
         }
     }
 
@@ -95,7 +120,7 @@ impl HttpPeer {
         match std::mem::replace(&mut self.job, Job::Idle { since: world.now }) {
             Job::Idle { .. } => {}
             Job::Waiting { stream, .. } => world.stop_waiting(stream, id),
-            Job::Playing(viewer) => viewer_left(world, id, who, "http", &viewer, sent, why),
+            Job::Playing(viewer, _) => viewer_left(world, id, who, "http", &viewer, sent, why),
         }
     }
 }
@@ -104,8 +129,15 @@ impl HttpPeer {
 pub fn input(conn: &mut Conn, world: &mut World, mut bytes: &[u8]) {
     loop {
         let Role::Http(peer) = &mut conn.role else { return };
-        if !matches!(peer.job, Job::Idle { .. }) {
-            return;
+        match &mut peer.job {
+            Job::Idle { .. } => {}
+            Job::Playing(_, Some(reader)) => {
+                if reader.feed(bytes, conn.out.buffer()).is_err() {
+                    conn.finish(world, "it closed");
+                }
+                return world.mark(conn);
+            }
+            _ => return,
         }
         match peer.requests.feed(&mut bytes) {
             Ok(None) => return,
@@ -163,7 +195,8 @@ fn refuse(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, sta
 struct Target {
     name: StreamName,
     vhost: Rc<Vhost>,
-    flags: Flags,
+    container: Option<Container>,
+    tracks: Tracks,
 }
 
 /// The stream that a request asks for.
@@ -184,32 +217,53 @@ fn route(world: &World, request: &Request) -> Result<Target, (u16, String)> {
     let named = names::from_http(request.host.as_deref(), (app, hit.stream), &request.query);
     let named = named.map_err(|error| (400, error.to_string()))?;
     let name = named.name.with_vhost(&vhost.name).map_err(|error| (400, error.to_string()))?;
-    let flag = |key: &str, set: Option<bool>| match named.param(key) {
-        Some("0" | "off" | "false") => Some(false),
-        Some("1" | "on" | "true") => Some(true),
-        _ => set,
-    };
-    let HttpRemux { has_audio, has_video, guess_has_av, .. } = *remux;
-    let flags = Flags {
-        audio: flag("has_audio", has_audio),
-        video: flag("has_video", has_video),
-        guess: guess_has_av,
-    };
-    Ok(Target { name, vhost, flags })
+    let tracks = Tracks::asked(&named, remux);
+    let container = request.path.rsplit_once('.').and_then(|(_, end)| Container::of_extension(end));
+    Ok(Target { name, vhost, container, tracks })
+}
+
+impl Tracks {
+    fn asked(request: &names::Request, remux: &HttpRemux) -> Tracks {
+        let flag = |key: &str| match request.param(key) {
+            Some("0" | "off" | "false") => Some(false),
+            Some("1" | "on" | "true") => Some(true),
+            _ => None,
+        };
+        let without = |other: &str| flag(other).filter(|only| *only).map(|_| false);
+        Tracks {
+            audio: flag("has_audio").or_else(|| without("only_video")).or(remux.has_audio),
+            video: flag("has_video").or_else(|| without("only_audio")).or(remux.has_video),
+            guess: remux.guess_has_av,
+            drop: remux.drop_if_not_match,
+        }
+    }
+
+    /// The two bits of the FLV header: what was said, else what the stream carries.
+    fn of(self, stream: &Stream) -> (bool, bool) {
+        let (audio, video) =
+            if self.guess { (stream.audio().is_some(), stream.video().is_some()) } else { (true, true) };
+        (self.audio.unwrap_or(audio), self.video.unwrap_or(video))
+    }
+
+    /// The frames that are sent.
+    fn filter(self) -> Filter {
+        let sent = |track: Option<bool>| !self.drop || track != Some(false);
+        Filter { audio: sent(self.audio), video: sent(self.video) }
+    }
 }
 
 fn live(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, target: &Target) {
-    let Target { name, vhost, flags } = target;
+    let Target { name, vhost, container, tracks } = target;
     let found = world.hub.find(name).and_then(|id| world.hub.get(id)).filter(|live| !live.ended);
     let remux = &vhost.http_remux;
-    let chunked = remux.chunked && request.minor > 0 && request.keep_alive;
-    let length = if chunked { Length::Chunked } else { Length::ToClose };
-    let absent = found.is_none_or(|live| matches!(live.publisher, super::hub::Publisher::Vacant));
+    let absent = found.is_none_or(|live| live.publisher == Publisher::Vacant);
     if absent && (remux.no_stream == NoStream::NotFound || request.method == Method::Head) {
         return refuse(conn, world, request, cors, 404, &format!("nobody publishes {name}"));
     }
+    let chunked = remux.chunked && request.minor > 0 && request.keep_alive;
+    let length = if chunked { Length::Chunked } else { Length::ToClose };
     if request.method == Method::Head {
-        head(length, cors, request.keep_alive).write(conn.out.buffer());
+        head(length, cors, *container, request.keep_alive).write(conn.out.buffer());
         if !request.keep_alive {
             conn.finish(world, "answered");
         }
@@ -218,73 +272,89 @@ fn live(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, targe
     let Some((stream, since)) = world.wait_for(name, vhost, conn.id) else {
         return refuse(conn, world, request, cors, 503, "there are too many streams");
     };
-    let deadline = world.now.saturating_add(remux.wait_ms);
+    let transport = match &request.websocket {
+        Some(key) => Transport::WebSocket(websocket::accept_key(key)),
+        None => Transport::Http(length),
+    };
     let agent = printable(request.user_agent.as_deref().unwrap_or("-"), QUOTED);
+    let answer = Box::new(Answer { transport, cors, container: *container, tracks: *tracks, agent });
+    let deadline = world.now.saturating_add(remux.wait_ms);
     if let Role::Http(peer) = &mut conn.role {
-        peer.job =
-            Job::Waiting { stream, since, deadline, answer: Answer { length, cors, flags: *flags, agent } };
+        peer.job = Job::Waiting { stream, since, deadline, answer };
         world.timers.set(Timer::Connection(conn.id), deadline);
     }
     let nodelay = vhost.tcp_nodelay || vhost.min_latency;
     conn.socket.configure(Options { nodelay, send_buffer: vhost.play.send_buffer });
 }
 
-fn head(length: Length, cors: Cors, keep_alive: bool) -> Head<'static> {
+fn head(length: Length, cors: Cors, container: Option<Container>, keep_alive: bool) -> Head<'static> {
     let extra = "Cache-Control: no-cache, no-store\r\nX-Accel-Buffering: no\r\n";
-    Head { status: 200, content_type: "video/x-flv", length, keep_alive, cors, extra }
-}
-
-impl Flags {
-    /// The two bits of the FLV header: what was said, else what the stream carries.
-    fn of(self, stream: &Stream) -> (bool, bool) {
-        let (audio, video) =
-            if self.guess { (stream.audio().is_some(), stream.video().is_some()) } else { (true, true) };
-        (self.audio.unwrap_or(audio), self.video.unwrap_or(video))
-    }
+    let content_type = container.map_or("video/x-flv", Container::content_type);
+    Head { status: 200, content_type, length, keep_alive, cors, extra }
 }
 
 /// The stream that the peer waits for has started.
 pub fn start_viewer(conn: &mut Conn, world: &mut World) {
     let Role::Http(peer) = &mut conn.role else { return };
-    let Job::Waiting { stream, since, answer, .. } = &peer.job else { return };
-    let (stream, since, answer) = (*stream, *since, answer.clone());
+    let idle = Job::Idle { since: world.now };
+    let Job::Waiting { stream, since, answer, .. } = std::mem::replace(&mut peer.job, idle) else { return };
     let Some(live) = world.hub.get_mut(stream) else { return };
-    let (audio, video) = answer.flags.of(&live.stream);
-    let out = conn.out.buffer();
-    head(answer.length, answer.cors, false).write(out);
-    let header = flv::header(audio, video);
-    let format = match answer.length {
-        Length::Chunked => {
-            out.extend_from_slice(format!("{:x}\r\n", header.len()).as_bytes());
-            out.extend_from_slice(&header);
-            out.extend_from_slice(b"\r\n");
-            Format::FlvChunked
+    let mut join = live.join(answer.tracks.filter(), since);
+    let mut source = None;
+    if let Some(container) = answer.container {
+        let kindred = Kindred { container, filter: answer.tracks.filter() };
+        if let Err(why) = live.open(kindred) {
+            response::text(conn.out.buffer(), 415, &why, false, answer.cors, false);
+            return conn.finish(world, &why);
         }
-        Length::Known(_) | Length::ToClose => {
-            out.extend_from_slice(&header);
-            Format::Flv
-        }
+        // The derived stream has the wanted tracks only, and begins where a reader can start.
+        join = Join { filter: Filter::default(), since: live.start_of(kindred), ..join };
+        source = Some(kindred);
+    }
+    let wrap = answer.transport.wrap();
+    begin_body(&answer, live, wrap, conn.out.buffer());
+    let body = match answer.container {
+        None => Body::Flv,
+        Some(Container::Fmp4) => Body::Fragments,
+        Some(_) => Body::Raw,
     };
-    let filter = Filter { audio, video };
+    let Some((feed, _)) = live.feed(source) else { return };
     let viewer = Viewer {
         stream,
+        source,
+        cursor: Cursor::join(feed, join),
         phase: live.fanout.add(conn.id),
-        cursor: Cursor::join(&live.stream.feed, live.join(filter, since)),
-        format,
+        format: Format::Http(body, wrap),
         paused: false,
         until_ms: None,
         since: world.now,
         sent_before: conn.socket.sent,
     };
-    peer.job = Job::Playing(viewer);
+    peer.job = Job::Playing(viewer, (wrap == Wrap::WebSocket).then(Box::default));
     log::info!(target: "http", "{} {}: viewer of {} came ({})", conn.tag(), conn.peer, live.name, answer.agent);
     world.mark(conn);
 }
 
+/// The response head and, for FLV, the file header.
+fn begin_body(answer: &Answer, live: &Live, wrap: Wrap, out: &mut Vec<u8>) {
+    match &answer.transport {
+        Transport::Http(length) => head(*length, answer.cors, answer.container, false).write(out),
+        Transport::WebSocket(key) => response::upgrade(out, key),
+    }
+    if answer.container.is_none() {
+        let (audio, video) = answer.tracks.of(&live.stream);
+        wrap.write(&flv::header(audio, video), out);
+    }
+}
+
 /// The viewer has all that it will get.
 pub fn viewer_over(conn: &mut Conn, world: &mut World) {
-    if conn.viewer().is_some_and(|viewer| viewer.format == Format::FlvChunked) {
-        conn.out.buffer().extend_from_slice(LAST_CHUNK);
+    match conn.viewer().map(|viewer| viewer.format) {
+        Some(Format::Http(_, Wrap::Chunk)) => conn.out.buffer().extend_from_slice(LAST_CHUNK),
+        Some(Format::Http(_, Wrap::WebSocket)) => {
+            websocket::close(conn.out.buffer(), 1000, websocket::Ended::Closed);
+        }
+        _ => {}
     }
     conn.finish(world, "the stream is over");
 }
@@ -310,7 +380,7 @@ pub fn timed_out(conn: &mut Conn, world: &mut World, why: &str) {
             );
             world.complain("http", conn, &why);
         }
-        Job::Idle { .. } | Job::Playing(_) => {}
+        Job::Idle { .. } | Job::Playing(..) => {}
     }
     conn.finish(world, why);
 }

@@ -12,9 +12,11 @@
 use super::fanout::Fanout;
 use super::world::{Action, Timer, World};
 use crate::conf::{self, OnBusy, Vhost};
-use crate::media::cursor::{Filter, Join};
-use crate::media::feed::Limits;
+use crate::media::cursor::{Filter, Join, Start};
+use crate::media::derived::{Derived, Kindred};
+use crate::media::feed::{Feed, Limits};
 use crate::media::frame::Kind;
+use crate::media::package::{self, Container};
 use crate::media::stream::{Stream, Taken};
 use crate::media::timeline::Jitter;
 use crate::net::slots::{Id, Slots};
@@ -69,6 +71,8 @@ pub struct Live {
     pub stream: Stream,
     /// Who sends it.
     pub publisher: Publisher,
+    /// The same in other containers, while somebody reads them, with the number of readers.
+    derived: Vec<(Derived, usize)>,
     /// Who watches it.
     pub fanout: Fanout,
     /// Who waits for it to start.
@@ -90,6 +94,7 @@ impl Live {
             vhost,
             stream,
             publisher: Publisher::Vacant,
+            derived: Vec::new(),
             fanout: Fanout::default(),
             waiting: Vec::new(),
             ended: false,
@@ -117,6 +122,55 @@ impl Live {
         Join { gop_cache: self.vhost.play.gop_cache, filter, since: Some(since), rebase }
     }
 
+    /// The feed that a viewer of `source` reads (`None`: the stream's own), and where one may start in it.
+    pub fn feed(&self, source: Option<Kindred>) -> Option<(&Feed, Start)> {
+        let own = if self.stream.video().is_some() { Start::Picture } else { Start::Anywhere };
+        match source {
+            None => Some((&self.stream.feed, own)),
+            Some(kindred) => self.derived(kindred).map(|derived| (&derived.feed, Start::Mark)),
+        }
+    }
+
+    fn derived(&self, kindred: Kindred) -> Option<&Derived> {
+        self.derived.iter().map(|(derived, _)| derived).find(|derived| derived.kindred == kindred)
+    }
+
+    /// Lets another viewer read the stream in this form; the first one has it made.
+    ///
+    /// # Errors
+    /// Why the stream cannot be had so, in one line.
+    pub fn open(&mut self, kindred: Kindred) -> Result<(), String> {
+        if let Some((_, readers)) = self.derived.iter_mut().find(|(derived, _)| derived.kindred == kindred) {
+            *readers += 1;
+            return Ok(());
+        }
+        let packager = package::packager(kindred, self.stream.video(), self.stream.audio())?;
+        let mut limits = limits(&self.vhost.play);
+        if matches!(kindred.container, Container::Aac | Container::Mp3) {
+            limits.keep_ms = self.vhost.http_remux.fast_cache_ms;
+        }
+        self.derived.push((Derived::new(kindred, packager, &self.stream, limits), 1));
+        Ok(())
+    }
+
+    /// Where a new viewer of a derived feed starts if not at its newest start: `fast_cache` earlier.
+    pub fn start_of(&self, kindred: Kindred) -> Option<u64> {
+        self.derived(kindred)?.feed.back(self.vhost.http_remux.fast_cache_ms)
+    }
+
+    fn close(&mut self, kindred: Kindred) {
+        self.derived.iter_mut().filter(|(derived, _)| derived.kindred == kindred).for_each(|(_, n)| *n -= 1);
+        self.derived.retain(|(_, readers)| *readers > 0);
+    }
+
+    /// Drops what no viewer needs; `slowest` gives the place of the slowest viewer of each feed.
+    pub fn trim(&mut self, slowest: impl Fn(Option<Kindred>) -> Option<u64>) {
+        self.stream.feed.trim(slowest(None));
+        for (derived, _) in &mut self.derived {
+            derived.feed.trim(slowest(Some(derived.kindred)));
+        }
+    }
+
     fn idle(&self) -> bool {
         self.publisher == Publisher::Vacant && self.fanout.is_empty() && self.waiting.is_empty()
     }
@@ -132,6 +186,7 @@ fn limits(play: &conf::Play) -> Limits {
         max_bytes: usize::try_from(play.queue_bytes).unwrap_or(usize::MAX),
         max_gop_frames: frames,
         gop_cache: play.gop_cache,
+        keep_ms: 0,
     }
 }
 
@@ -269,6 +324,9 @@ impl World {
             return;
         }
         live.last_frame = now;
+        if let Some(frame) = live.stream.feed.newest() {
+            live.derived.iter_mut().for_each(|(derived, _)| derived.push(frame));
+        }
         if !live.told && live.stream.is_ready(now) {
             live.told = true;
             log::info!(target: "stream", "{} is live: {}", live.name, describe(&live.stream));
@@ -355,9 +413,10 @@ impl World {
     }
 
     /// A viewer is gone.
-    pub fn leave(&mut self, id: StreamId, conn: Id, phase: usize) {
+    pub fn leave(&mut self, id: StreamId, conn: Id, phase: usize, source: Option<Kindred>) {
         if let Some(live) = self.hub.get_mut(id) {
             live.fanout.remove(conn, phase);
+            source.into_iter().for_each(|kindred| live.close(kindred));
         }
         self.reap(id);
     }
@@ -371,6 +430,7 @@ impl World {
                 live.publisher = Publisher::Vacant;
                 live.ended = true;
                 live.stream.feed.forget_key();
+                live.derived.iter_mut().for_each(|(derived, _)| derived.finish());
                 log::info!(target: "stream", "{} has ended", live.name);
                 self.actions.push_back(Action::End(id));
             }
@@ -477,7 +537,7 @@ mod tests {
         assert!(matches!(world.actions.pop_front(), Some(Action::End(_))));
         world.reap(id);
         assert_eq!(world.hub.len(), 1);
-        world.leave(id, viewer, phase);
+        world.leave(id, viewer, phase, None);
         assert_eq!(world.hub.len(), 0);
     }
 

@@ -142,7 +142,7 @@ pub fn viewer_left(
         String::new()
     };
     log::info!(target: target, "{who}: viewer of {name} left after {size}: {why}{slow}");
-    world.leave(viewer.stream, id, viewer.phase);
+    world.leave(viewer.stream, id, viewer.phase, viewer.source);
 }
 
 /// Takes bytes that came on an RTMP connection.
@@ -313,6 +313,7 @@ pub fn start_viewer(conn: &mut Conn, world: &mut World) {
     let Role::Rtmp(peer) = &mut conn.role else { return };
     peer.job = Job::Playing(Viewer {
         stream,
+        source: None,
         phase,
         cursor,
         format: Format::Rtmp { chunk_size, msid },

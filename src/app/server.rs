@@ -13,6 +13,7 @@ use super::rtmp::{self, RtmpPeer};
 use super::viewer::{Flushed, Out, flush};
 use super::world::{Action, Timer, World};
 use crate::conf::{Config, Listen};
+use crate::media::derived::Kindred;
 use crate::net::listener::{self, Accepted};
 use crate::net::poll::{MAX_LISTENERS, Poll, Ready, Who};
 use crate::net::signals::{Signal, Signals};
@@ -472,11 +473,16 @@ impl Server {
                 }
                 Action::Trim(stream) => {
                     let conns = &self.conns;
-                    if let Some(live) = self.world.hub.get_mut(stream) {
-                        let places = live.fanout.all().filter_map(|id| conns.get(id)?.viewer());
-                        let slowest = places.map(|viewer| viewer.cursor.position()).min();
-                        live.stream.feed.trim(slowest);
+                    let Some(live) = self.world.hub.get_mut(stream) else { continue };
+                    let mut slowest: Vec<(Option<Kindred>, u64)> = Vec::new();
+                    for viewer in live.fanout.all().filter_map(|id| conns.get(id)?.viewer()) {
+                        let at = viewer.cursor.position();
+                        match slowest.iter_mut().find(|(source, _)| *source == viewer.source) {
+                            Some((_, least)) => *least = at.min(*least),
+                            None => slowest.push((viewer.source, at)),
+                        }
                     }
+                    live.trim(|source| slowest.iter().find(|(of, _)| *of == source).map(|(_, at)| *at));
                 }
             }
         }

@@ -4,6 +4,8 @@ use super::conn::Conn;
 use super::hub::{Live, StreamId};
 use crate::media::batch::Batches;
 use crate::media::cursor::Cursor;
+use crate::media::derived::Kindred;
+use crate::media::feed::Feed;
 use crate::media::mux::{Format, Gather, SCRATCH};
 use crate::net::socket::{Io, Socket};
 use std::io::IoSlice;
@@ -19,6 +21,8 @@ const BATCH_FROM: usize = 4;
 pub struct Viewer {
     /// What it watches.
     pub stream: StreamId,
+    /// In which form; `None`: the stream's own.
+    pub source: Option<Kindred>,
     /// Its slot in the fan-out.
     pub phase: usize,
     /// Where it is.
@@ -143,7 +147,7 @@ fn write_stream(
     socket: &mut Socket,
 ) -> (Step, Io) {
     let idle = |flushed| (Step::Nothing(flushed), Io::WouldBlock);
-    let feed = &live.stream.feed;
+    let Some((feed, start)) = live.feed(viewer.source) else { return idle(Flushed::Over) };
     let between = !viewer.cursor.mid_message();
     if between && viewer.paused {
         return idle(Flushed::Done);
@@ -153,11 +157,11 @@ fn write_stream(
     {
         return idle(Flushed::Over);
     }
-    viewer.cursor.settle(feed, live.stream.video().is_some());
+    viewer.cursor.settle(feed, start);
     let whole = whole && !viewer.paused;
     if whole
         && live.fanout.len() >= BATCH_FROM
-        && let Some(io) = write_batch(viewer, live, batches, socket)
+        && let Some(io) = write_batch(viewer, feed, batches, socket)
     {
         return (Step::Wrote, io);
     }
@@ -178,10 +182,9 @@ fn write_stream(
 }
 
 /// Writes a run that other viewers at this place get too; `None` when the viewer is not at such a place.
-fn write_batch(viewer: &mut Viewer, live: &Live, batches: &mut Batches, socket: &mut Socket) -> Option<Io> {
-    let feed = &live.stream.feed;
+fn write_batch(viewer: &mut Viewer, feed: &Feed, batches: &mut Batches, socket: &mut Socket) -> Option<Io> {
     let (run, offset, base) = viewer.cursor.run(feed)?;
-    let batch = batches.get(viewer.stream.number(), viewer.format, feed, run, base)?;
+    let batch = batches.get((viewer.stream.number(), viewer.source), viewer.format, feed, run, base)?;
     let io = socket.write(&[IoSlice::new(batch.bytes(base).get(offset..)?)]);
     if let Io::Moved(n) = io {
         let (next, offset) = batch.place(offset + n);

@@ -482,8 +482,10 @@ static HTTP_REMUX: &[Directive] = &[
         name: "mount",
         aliases: &[],
         kind: Kind::Mounts,
-        default: "[vhost]/[app]/[stream].flv",
-        docs: "The URLs of the streams: host and path.",
+        default: "[vhost]/[app]/[stream].flv [vhost]/[app]/[stream].ts [vhost]/[app]/[stream].aac \
+                  [vhost]/[app]/[stream].mp3 [vhost]/[app]/[stream].mp4",
+        docs: "The URLs of the streams: host and path. The extension names the container; every stream can be had in \
+               all of them at once.",
         set: |d, v| d.vhost.http_remux.mounts = v.mounts(),
     },
     Directive {
@@ -525,6 +527,22 @@ static HTTP_REMUX: &[Directive] = &[
         default: "(not said)",
         docs: "Say in the FLV header that the stream has video, or that it has none.",
         set: |d, v| d.vhost.http_remux.has_video = Some(v.flag()),
+    },
+    Directive {
+        name: "fast_cache",
+        aliases: &[],
+        kind: Kind::Time { unit: SECOND, min: 0, max: 60 * SECOND },
+        default: "0",
+        docs: "Seconds of sound that a viewer of .aac or .mp3 is sent at once.",
+        set: |d, v| d.vhost.http_remux.fast_cache_ms = v.num(),
+    },
+    Directive {
+        name: "drop_if_not_match",
+        aliases: &[],
+        kind: Kind::Flag,
+        default: "on",
+        docs: "Leave out the frames of a track that the FLV header denies.",
+        set: |d, v| d.vhost.http_remux.drop_if_not_match = v.flag(),
     },
     Directive {
         name: "guess_has_av",

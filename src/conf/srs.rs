@@ -120,7 +120,7 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("try_annexb_first", Never),
         ],
     ),
-    (Context::HttpRemux, &[("drop_if_not_match", Never), ("fast_cache", At("0")), ("hstrs", At("on"))]),
+    (Context::HttpRemux, &[("hstrs", At("on"))]),
 ];
 
 /// What stands inside those blocks; used to tell where a misplaced directive belongs.

@@ -157,9 +157,8 @@ pub struct Publish {
 pub struct HttpRemux {
     /// `enabled`. Default: off in a file, on without a file.
     pub enabled: bool,
-    /// `mount`: URL patterns of host and path, with `[vhost]`, `[app]` and `[stream]`; ending in `.flv`.
-    /// Default `[vhost]/[app]/[stream].flv`. Empty when the file has only mounts that this build does not make.
-    /// A mount that begins with `/` is for every host.
+    /// `mount`: URL patterns of host and path, with `[vhost]`, `[app]` and `[stream]`; the extension names the
+    /// container. A mount that begins with `/` is for every host. Default `[vhost]/[app]/[stream]` with each extension.
     pub mounts: Vec<String>,
     /// `chunked`: chunked transfer coding for HTTP/1.1 clients; off ends by close. Default on.
     pub chunked: bool,
@@ -171,6 +170,10 @@ pub struct HttpRemux {
     pub has_audio: Option<bool>,
     /// `has_video`: the video flag in the FLV header. `None`, the default: not said.
     pub has_video: Option<bool>,
+    /// `fast_cache`: ms of sound that a viewer of .aac or .mp3 is sent at once. Default 0.
+    pub fast_cache_ms: u64,
+    /// `drop_if_not_match`: leave out the frames of a track that the FLV header denies. Default on.
+    pub drop_if_not_match: bool,
     /// `guess_has_av`: set the flags of the FLV header from what the stream carries, where
     /// `has_audio` and `has_video` do not say. Default on.
     pub guess_has_av: bool,
@@ -293,6 +296,8 @@ const BLANK_VHOST: Vhost = Vhost {
         wait_ms: 0,
         has_audio: None,
         has_video: None,
+        fast_cache_ms: 0,
+        drop_if_not_match: false,
         guess_has_av: false,
     },
 };

@@ -301,27 +301,16 @@ fn net(text: &str) -> Option<IpNet> {
     Some(IpNet::new(addr, prefix))
 }
 
-/// Mounts keep SRS's form. One for a format that this build does not make is warned of and left out.
+/// What a mount may end in: the containers of live streams.
+const MOUNTED: [&str; 5] = [".flv", ".ts", ".aac", ".mp3", ".mp4"];
+
+/// Mounts keep SRS's form.
 fn mounts(
     args: &[Token<'_>],
     wrong: impl Fn(&mut Reports<'_>, Token<'_>),
     reports: &mut Reports<'_>,
 ) -> Option<Vec<String>> {
-    let mut served = Vec::new();
-    for &arg in args {
-        let known = [".ts", ".aac", ".mp3"].iter().find(|e| arg.text.ends_with(*e));
-        if let Some(extension) = known {
-            let message =
-                format!("`{extension}` streams are known but not in this build; this mount has no effect");
-            reports.warn(arg.span, message, None);
-        } else if is_mount(arg.text) {
-            served.push(arg);
-        } else {
-            wrong(reports, arg);
-            return None;
-        }
-    }
-    each(&served, |text| Some(text.to_owned()), wrong, reports)
+    each(args, |text| is_mount(text).then(|| text.to_owned()), wrong, reports)
 }
 
 /// Host and path, variables known, nothing that could climb out of a path.
@@ -330,7 +319,11 @@ fn is_mount(text: &str) -> bool {
     let variables = ["[vhost]", "[app]", "[stream]"];
     let rest = variables.iter().fold(text.to_owned(), |rest, v| rest.replacen(v, "", 1));
     let plain = !rest.contains(['[', ']', '?', '#', '%', '\\', ' ']);
-    text.len() <= MAX_TEXT && text.contains('/') && text.ends_with(".flv") && parts_fit && plain
+    text.len() <= MAX_TEXT
+        && text.contains('/')
+        && MOUNTED.iter().any(|end| text.ends_with(end))
+        && parts_fit
+        && plain
 }
 
 /// The arguments of a default, which is written in the table as in a file.

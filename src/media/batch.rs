@@ -7,6 +7,7 @@
 //! Invariants: a batch holds the very bytes that [`super::mux::Gather`] would give (a test compares them); there are at
 //! most [`SLOTS`] batches of [`MAX_BYTES`] each, whatever the number of streams and viewers.
 
+use super::derived::Kindred;
 use super::feed::Feed;
 use super::frame::Frame;
 use super::mux::{Format, Gather, SCRATCH, Unit};
@@ -16,10 +17,13 @@ pub const SLOTS: usize = 4;
 /// Bytes in a batch. Longer runs (a joiner's GOP) are written from the frames themselves.
 pub const MAX_BYTES: usize = 128 << 10;
 
+/// Names a feed: a number of the stream, and what is derived from it if it is not the stream's own.
+pub type FeedId = (usize, Option<Kindred>);
+
 /// What a batch is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Key {
-    stream: usize,
+    feed: FeedId,
     format: Format,
     /// First frame, and the one after the last.
     run: (u64, u64),
@@ -126,14 +130,14 @@ impl Batches {
     /// it is not there. `None` when the run is too long, or its timestamps begin to need RTMP's extension within it.
     pub fn get(
         &mut self,
-        stream: usize,
+        id: FeedId,
         format: Format,
         feed: &Feed,
         run: (u64, u64),
         base: u64,
     ) -> Option<&mut Batch> {
         let extended = format.is_extended(feed.get(run.0)?.dts.saturating_sub(base));
-        let key = Key { stream, format, run, extended };
+        let key = Key { feed: id, format, run, extended };
         self.clock += 1;
         let at = match self.slots.iter().position(|batch| batch.key == key) {
             Some(at) => at,
@@ -170,8 +174,12 @@ impl Batches {
 mod tests {
     use super::*;
     use crate::media::frame::{CodecSet, Kind, Role};
+    use crate::media::mux::{Body, Wrap};
     use bytes::Bytes;
     use std::rc::Rc;
+
+    const FLV: Format = Format::Http(Body::Flv, Wrap::Plain);
+    const FLV_CHUNKED: Format = Format::Http(Body::Flv, Wrap::Chunk);
 
     const HOUR: u64 = 3_600_000;
 
@@ -196,11 +204,13 @@ mod tests {
         bytes
     }
 
-    const FORMATS: [Format; 4] = [
-        Format::Flv,
-        Format::FlvChunked,
+    const FORMATS: [Format; 6] = [
+        FLV,
+        FLV_CHUNKED,
         Format::Rtmp { chunk_size: 60_000, msid: 1 },
         Format::Rtmp { chunk_size: 128, msid: 2 },
+        Format::Http(Body::Fragments, Wrap::Chunk),
+        Format::Http(Body::Raw, Wrap::WebSocket),
     ];
 
     #[test]
@@ -209,7 +219,7 @@ mod tests {
         for format in FORMATS {
             let mut batches = Batches::default();
             for base in [9 * HOUR, 9 * HOUR - 5, 9 * HOUR + 200, 8 * HOUR, 0, 4 * HOUR, 9 * HOUR, 1] {
-                let batch = batches.get(1, format, &feed, (5, 31), base).unwrap();
+                let batch = batches.get((1, None), format, &feed, (5, 31), base).unwrap();
                 assert_eq!(batch.bytes(base), by_gather(&feed, format, (5, 31), base), "{format:?} {base}");
             }
         }
@@ -220,21 +230,21 @@ mod tests {
         let feed = feed();
         let edge = 9 * HOUR + 20 * 13 - 0xff_ffff;
         let mut batches = Batches::default();
-        assert!(batches.get(1, FORMATS[2], &feed, (0, 40), edge).is_none());
-        assert!(batches.get(1, FORMATS[1], &feed, (0, 40), edge).is_some(), "FLV has room for them");
+        assert!(batches.get((1, None), FORMATS[2], &feed, (0, 40), edge).is_none());
+        assert!(batches.get((1, None), FORMATS[1], &feed, (0, 40), edge).is_some(), "FLV has room for them");
         for base in [edge + 2000, edge - 2000] {
-            let batch = batches.get(1, FORMATS[2], &feed, (0, 40), base).unwrap();
+            let batch = batches.get((1, None), FORMATS[2], &feed, (0, 40), base).unwrap();
             assert_eq!(batch.bytes(base), by_gather(&feed, FORMATS[2], (0, 40), base));
         }
-        let near = batches.get(1, FORMATS[2], &feed, (0, 40), edge + 2000).map(|_| ());
-        assert!(near.is_some() && batches.get(1, FORMATS[2], &feed, (0, 40), edge).is_none());
+        let near = batches.get((1, None), FORMATS[2], &feed, (0, 40), edge + 2000).map(|_| ());
+        assert!(near.is_some() && batches.get((1, None), FORMATS[2], &feed, (0, 40), edge).is_none());
     }
 
     #[test]
     fn every_byte_lies_in_its_message() {
         let feed = feed();
         let mut batches = Batches::default();
-        let batch = batches.get(1, FORMATS[3], &feed, (5, 9), 9 * HOUR).unwrap();
+        let batch = batches.get((1, None), FORMATS[3], &feed, (5, 9), 9 * HOUR).unwrap();
         let lens: Vec<usize> = feed
             .from(5)
             .take(4)
@@ -254,13 +264,13 @@ mod tests {
         let mut feed = feed();
         let mut batches = Batches::default();
         for stream in 0..100 {
-            assert!(batches.get(stream, Format::Flv, &feed, (0, 40), 0).is_some());
+            assert!(batches.get((stream, None), FLV, &feed, (0, 40), 0).is_some());
         }
         assert_eq!(batches.slots.len(), SLOTS);
         let payload = Bytes::from(vec![0; MAX_BYTES]);
         let codec = Rc::new(CodecSet::default());
         feed.push(Frame { kind: Kind::Video, role: Role::Key, dts: 10 * HOUR, payload, codec });
-        assert!(batches.get(0, Format::Flv, &feed, (0, 41), 0).is_none());
+        assert!(batches.get((0, None), FLV, &feed, (0, 41), 0).is_none());
         assert!(batches.slots.iter().all(|batch| batch.bytes.capacity() <= 2 * MAX_BYTES));
     }
 }

@@ -55,6 +55,17 @@ impl Filter {
     }
 }
 
+/// Where in a feed a viewer may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// At any frame (a stream of sound only).
+    Anywhere,
+    /// At a keyframe, or at sound that leads up to one.
+    Picture,
+    /// At a piece that is marked as a start (derived feeds).
+    Mark,
+}
+
 /// How a viewer joins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Join {
@@ -165,9 +176,10 @@ impl Cursor {
         self.resync = true;
     }
 
-    /// Finds the place to go on from: the start for a joiner, a keyframe for one who fell behind. `video` says
-    /// whether the stream has pictures. Does nothing inside a message.
-    pub fn settle(&mut self, feed: &Feed, video: bool) {
+    /// Finds the place to go on from: the start for a joiner, a keyframe for one who fell behind. Does nothing inside
+    /// a message.
+    pub fn settle(&mut self, feed: &Feed, start: Start) {
+        let start = if self.filter.video || start == Start::Mark { start } else { Start::Anywhere };
         if self.offset > 0 {
             return;
         }
@@ -176,11 +188,11 @@ impl Cursor {
             self.leap(feed, to, false);
         }
         if self.next < feed.base() {
-            let to = feed.last_key().unwrap_or_else(|| if video { feed.end() } else { feed.base() });
-            self.leap(feed, to, true);
+            let resume = if start == Start::Anywhere { feed.base() } else { feed.end() };
+            self.leap(feed, feed.last_key().unwrap_or(resume), true);
         }
         if matches!(self.at, At::Waiting) {
-            self.find_start(feed, video);
+            self.find_start(feed, start);
         }
     }
 
@@ -195,19 +207,17 @@ impl Cursor {
         self.at = At::Waiting;
     }
 
-    /// The start is a keyframe, or sound that leads up to one.
-    fn find_start(&mut self, feed: &Feed, video: bool) {
-        let need_key = video && self.filter.video;
+    fn find_start(&mut self, feed: &Feed, rule: Start) {
         let mut sound = None;
         let mut start = None;
         for (ahead, frame) in feed.from(self.next).enumerate() {
-            match (frame.kind, frame.role) {
-                (_, Role::Header) => {}
-                (Kind::Video, Role::Key) if self.filter.video => start = sound.or(Some(ahead)),
-                (Kind::Video, _) if need_key => sound = None,
-                (kind, _) if !self.filter.wants(kind) => {}
-                _ if need_key => sound = sound.or(Some(ahead)),
-                _ => start = Some(ahead),
+            match (frame.kind, frame.role, rule) {
+                (_, Role::Header, _) => {}
+                (kind, _, _) if !self.filter.wants(kind) => {}
+                (_, Role::Key, Start::Picture) => start = sound.or(Some(ahead)),
+                (_, Role::Key, _) | (_, _, Start::Anywhere) => start = Some(ahead),
+                (Kind::Audio, _, Start::Picture) => sound = sound.or(Some(ahead)),
+                (_, Role::Delta, _) => sound = None,
             }
             if start.is_some() {
                 break;
@@ -370,8 +380,12 @@ mod tests {
     use crate::media::feed::Limits;
     use crate::media::frame::HeaderKey;
     use crate::media::mux::SCRATCH;
+    use crate::media::mux::{Body, Wrap};
     use crate::wire::flv::{Demuxer, Tag};
     use bytes::Bytes;
+
+    const FLV: Format = Format::Http(Body::Flv, Wrap::Plain);
+    const FLV_CHUNKED: Format = Format::Http(Body::Flv, Wrap::Chunk);
 
     /// A feed with a publisher: 25 pictures a second, a key every `gop`, two audio frames between pictures.
     struct Publisher {
@@ -418,7 +432,7 @@ mod tests {
     fn take(cursor: &mut Cursor, feed: &Feed, format: Format, mut room: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
         loop {
-            cursor.settle(feed, true);
+            cursor.settle(feed, Start::Picture);
             let mut scratch = [0; SCRATCH];
             let mut gather = Gather::new(&mut scratch, usize::MAX);
             cursor.gather(feed, format, &mut gather);
@@ -455,7 +469,7 @@ mod tests {
         let mut publisher = Publisher::new(50, Limits::default());
         publisher.run(60);
         let mut cursor = Cursor::join(&publisher.feed, Join::default());
-        let got = tags(&take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX));
+        let got = tags(&take(&mut cursor, &publisher.feed, FLV, usize::MAX));
         assert_eq!(names(&got)[..5], ["meta", "vsh", "ash", "K50", "a50.0"]);
         assert_eq!(got.iter().map(|tag| tag.timestamp).take(6).collect::<Vec<_>>(), [0, 0, 0, 0, 1, 21]);
         assert_eq!(got.len(), 3 + 30);
@@ -467,15 +481,15 @@ mod tests {
         let mut publisher = Publisher::new(50, Limits::default());
         publisher.run(60);
         let mut cursor = Cursor::join(&publisher.feed, Join { gop_cache: false, ..Join::default() });
-        assert!(take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX).is_empty());
+        assert!(take(&mut cursor, &publisher.feed, FLV, usize::MAX).is_empty());
         publisher.run(41);
-        let got = tags(&take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX));
+        let got = tags(&take(&mut cursor, &publisher.feed, FLV, usize::MAX));
         assert_eq!(names(&got)[3..6], ["a99.0", "a99.1", "K100"]);
     }
 
     #[test]
     fn any_room_at_any_time_gives_the_same_bytes() {
-        for format in [Format::Flv, Format::FlvChunked, Format::Rtmp { chunk_size: 100, msid: 1 }] {
+        for format in [FLV, FLV_CHUNKED, Format::Rtmp { chunk_size: 100, msid: 1 }] {
             let mut publisher = Publisher::new(50, Limits::default());
             publisher.run(1);
             let mut whole = Cursor::join(&publisher.feed, Join::default());
@@ -499,13 +513,13 @@ mod tests {
         let mut publisher = Publisher::new(25, Limits { max_ms: 2_000, ..Limits::default() });
         publisher.run(30);
         let mut cursor = Cursor::join(&publisher.feed, Join::default());
-        let mut bytes = take(&mut cursor, &publisher.feed, Format::Flv, 500);
+        let mut bytes = take(&mut cursor, &publisher.feed, FLV, 500);
         assert!(cursor.mid_message());
         for _ in 0..20 {
             publisher.run(25);
             publisher.feed.trim(Some(cursor.position()));
         }
-        bytes.extend(take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX));
+        bytes.extend(take(&mut cursor, &publisher.feed, FLV, usize::MAX));
         let got = tags(&bytes);
         let names = names(&got);
         let keys: Vec<&String> = names.iter().filter(|name| name.starts_with('K')).collect();
@@ -527,12 +541,12 @@ mod tests {
         let mut publisher = Publisher::new(25, Limits { max_ms: 2_000, ..Limits::default() });
         publisher.run(30);
         let mut cursor = Cursor::join(&publisher.feed, Join::default());
-        let mut bytes = take(&mut cursor, &publisher.feed, Format::Flv, 500);
+        let mut bytes = take(&mut cursor, &publisher.feed, FLV, 500);
         publisher.run(20);
         publisher.header("new-vsh");
         publisher.run(200);
         publisher.feed.trim(None);
-        bytes.extend(take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX));
+        bytes.extend(take(&mut cursor, &publisher.feed, FLV, usize::MAX));
         let names = names(&tags(&bytes));
         let key = names.iter().rposition(|name| name.starts_with('K')).unwrap();
         assert_eq!(names[key - 3..key], ["meta", "new-vsh", "ash"]);
@@ -543,10 +557,10 @@ mod tests {
         let mut publisher = Publisher::new(25, Limits::default());
         publisher.run(10);
         let mut cursor = Cursor::join(&publisher.feed, Join::default());
-        let mut bytes = take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX);
+        let mut bytes = take(&mut cursor, &publisher.feed, FLV, usize::MAX);
         publisher.header("new-vsh");
         publisher.run(30);
-        bytes.extend(take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX));
+        bytes.extend(take(&mut cursor, &publisher.feed, FLV, usize::MAX));
         let names = names(&tags(&bytes));
         assert_eq!(names.iter().filter(|name| *name == "new-vsh").count(), 1);
     }
@@ -559,15 +573,15 @@ mod tests {
             &publisher.feed,
             Join { filter: Filter { audio: true, video: false }, ..Join::default() },
         );
-        assert!(take(&mut sound, &publisher.feed, Format::Flv, usize::MAX).is_empty());
+        assert!(take(&mut sound, &publisher.feed, FLV, usize::MAX).is_empty());
         publisher.run(2);
-        let heard = names(&tags(&take(&mut sound, &publisher.feed, Format::Flv, usize::MAX)));
+        let heard = names(&tags(&take(&mut sound, &publisher.feed, FLV, usize::MAX)));
         assert_eq!(heard, ["meta", "ash", "a10.0", "a10.1", "a11.0", "a11.1"]);
         let mut silent = Cursor::join(
             &publisher.feed,
             Join { filter: Filter { audio: false, video: true }, ..Join::default() },
         );
-        let seen = names(&tags(&take(&mut silent, &publisher.feed, Format::Flv, usize::MAX)));
+        let seen = names(&tags(&take(&mut silent, &publisher.feed, FLV, usize::MAX)));
         assert_eq!(seen[..4], ["meta", "vsh", "K0", "p1"]);
     }
 
@@ -578,7 +592,7 @@ mod tests {
         publisher.run(30);
         let early = Join { since: Some(0), ..Join::default() };
         let mut cursor = Cursor::join(&publisher.feed, early);
-        let got = tags(&take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX));
+        let got = tags(&take(&mut cursor, &publisher.feed, FLV, usize::MAX));
         assert_eq!(names(&got)[..5], ["meta", "vsh", "ash", "first", "K0"]);
         assert_eq!((got[3].timestamp, got[4].timestamp), (0, 10));
     }
@@ -588,7 +602,7 @@ mod tests {
         let mut publisher = Publisher::new(25, Limits::default());
         publisher.run(2);
         let mut cursor = Cursor::join(&publisher.feed, Join { rebase: false, ..Join::default() });
-        let got = tags(&take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX));
+        let got = tags(&take(&mut cursor, &publisher.feed, FLV, usize::MAX));
         assert_eq!(got[3].timestamp, 1000);
     }
 
@@ -600,9 +614,9 @@ mod tests {
         let mut publisher = Publisher { frames: 1, feed: Feed::new(Limits::default()), ..publisher };
         cursor.next = 0;
         publisher.run(100);
-        assert!(take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX).is_empty());
+        assert!(take(&mut cursor, &publisher.feed, FLV, usize::MAX).is_empty());
         publisher.run(200);
-        assert!(!take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX).is_empty());
+        assert!(!take(&mut cursor, &publisher.feed, FLV, usize::MAX).is_empty());
     }
 
     #[test]
@@ -610,10 +624,10 @@ mod tests {
         let mut publisher = Publisher::new(25, Limits::default());
         publisher.run(10);
         let mut cursor = Cursor::join(&publisher.feed, Join::default());
-        let mut bytes = take(&mut cursor, &publisher.feed, Format::Flv, 2000);
+        let mut bytes = take(&mut cursor, &publisher.feed, FLV, 2000);
         publisher.run(100);
         cursor.catch_up();
-        bytes.extend(take(&mut cursor, &publisher.feed, Format::Flv, usize::MAX));
+        bytes.extend(take(&mut cursor, &publisher.feed, FLV, usize::MAX));
         let names = names(&tags(&bytes));
         let keys: Vec<&String> = names.iter().filter(|name| name.starts_with('K')).collect();
         assert_eq!(keys, ["K0", "K100"]);

@@ -18,11 +18,13 @@ pub struct Limits {
     pub max_gop_frames: usize,
     /// Whether a GOP is kept for joiners at all.
     pub gop_cache: bool,
+    /// Milliseconds before the newest frame that are kept whatever the GOP is (`fast_cache`).
+    pub keep_ms: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { max_ms: 30_000, max_bytes: 32 << 20, max_gop_frames: 2500, gop_cache: true }
+        Limits { max_ms: 30_000, max_bytes: 32 << 20, max_gop_frames: 2500, gop_cache: true, keep_ms: 0 }
     }
 }
 
@@ -98,7 +100,7 @@ impl Feed {
     pub fn push(&mut self, frame: Frame) {
         let seq = self.end();
         match (frame.kind, frame.role) {
-            (Kind::Video, Role::Key) => {
+            (_, Role::Key) => {
                 self.last_key = Some(seq);
                 self.audio_run = 0;
             }
@@ -129,8 +131,9 @@ impl Feed {
             Some(key) if self.limits.gop_cache => key,
             _ => self.end().saturating_sub(1),
         };
-        let keep = slowest.map_or(start, |seq| seq.min(start));
         let newest = self.frames.back().map_or(0, |frame| frame.dts);
+        let start = start.min(self.back(self.limits.keep_ms).unwrap_or(start));
+        let keep = slowest.map_or(start, |seq| seq.min(start));
         while let Some(oldest) = self.frames.front() {
             let late = self.base < start && newest.saturating_sub(oldest.dts) > self.limits.max_ms;
             if self.base >= keep && !late {
@@ -141,6 +144,13 @@ impl Feed {
         if self.frames.len() * 4 < self.frames.capacity() {
             self.frames.shrink_to(self.frames.len() * 2);
         }
+    }
+
+    /// The oldest frame that is at most `ms` older than the newest, if `ms` is not zero.
+    pub fn back(&self, ms: u64) -> Option<u64> {
+        let newest = self.frames.back().filter(|_| ms > 0)?.dts;
+        let older = self.frames.iter().take_while(|frame| newest.saturating_sub(frame.dts) > ms).count();
+        Some(self.base.saturating_add(older as u64))
     }
 
     /// Forgets the keyframe: a new publisher's pictures do not build on the old one's.

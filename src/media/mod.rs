@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 pub mod batch;
 pub mod cursor;
+pub mod derived;
 pub mod feed;
 pub mod frame;
 pub mod mux;

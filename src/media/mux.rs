@@ -6,7 +6,11 @@
 //!
 //! ```text
 //! FLV         head 11 │ payload │ size 4                                    FLV 10.1, annex E
-//! FLV chunked hex CRLF │ head 11 │ payload │ size 4 │ CRLF                   RFC 9112, 7.1
+//! raw         payload                                                       TS, ADTS, MP3
+//! fragments   payload, its base media decode time made the viewer's own     ISO 14496-12, 8.8.12
+//!   plain     as it is
+//!   chunk     hex CRLF │ … │ CRLF                                           RFC 9112, 7.1
+//!   WebSocket 0x82 length │ …                                               RFC 6455, 5.2
 //! RTMP        head 12/16 │ payload[..n] │ head 1/5 │ payload[n..2n] │ …       RTMP 1.0, 5.3.1
 //! ```
 
@@ -14,13 +18,33 @@ use super::frame::{Frame, Kind};
 use crate::wire::flv::{self, TAG_HEAD_LEN, TAG_TAIL_LEN};
 use std::io::IoSlice;
 
+/// What an HTTP body consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Body {
+    /// FLV tags made of the stream's frames.
+    Flv,
+    /// Pieces of a derived stream as they are.
+    Raw,
+    /// Movie fragments of one track each.
+    Fragments,
+}
+
+/// How an HTTP body is cut into messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Wrap {
+    /// Not at all (HTTP/1.0, `Connection: close`).
+    Plain,
+    /// Each message is an HTTP chunk.
+    Chunk,
+    /// Each message is a binary WebSocket message.
+    WebSocket,
+}
+
 /// How a viewer's connection frames messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// FLV tags as they are (HTTP/1.0, `Connection: close`, files).
-    Flv,
-    /// FLV tags, each an HTTP chunk.
-    FlvChunked,
+    /// An HTTP response or a WebSocket.
+    Http(Body, Wrap),
     /// RTMP messages in chunks of at most `chunk_size` bytes on message stream `msid`.
     Rtmp {
         /// Payload bytes in one chunk (1 to 16,777,215).
@@ -51,6 +75,10 @@ impl<'a> Unit<'a> {
 /// From this timestamp on, RTMP heads carry the extended timestamp.
 const EXTENDED: u32 = 0xff_ffff;
 const TAG_FRAME: usize = TAG_HEAD_LEN + TAG_TAIL_LEN;
+/// Where a fragment's 64-bit base media decode time stands, in milliseconds: every piece of a fragmented MP4 stream is
+/// one `moof` of one track with this layout.
+pub const TFDT_AT: usize = 60;
+const TFDT_LEN: usize = 8;
 
 /// A few bytes made on the spot.
 #[derive(Debug, Clone, Copy)]
@@ -95,26 +123,83 @@ fn hex_digits(value: usize) -> usize {
     (usize::BITS - value.leading_zeros()).div_ceil(4).max(1) as usize
 }
 
+impl Wrap {
+    /// What stands before a message of `len` bytes.
+    fn prefix(self, len: usize) -> Small {
+        match self {
+            Wrap::Plain => Small::new(),
+            Wrap::Chunk => Small::new().hex_line(len),
+            Wrap::WebSocket => {
+                let head = Small::new().put(&[0x82]);
+                match (u8::try_from(len), u16::try_from(len)) {
+                    (Ok(short @ ..=125), _) => head.put(&[short]),
+                    (_, Ok(middle)) => head.put(&[126]).put(&middle.to_be_bytes()),
+                    _ => head.put(&[127]).put(&(len as u64).to_be_bytes()),
+                }
+            }
+        }
+    }
+
+    fn prefix_len(self, len: usize) -> usize {
+        match self {
+            Wrap::Plain => 0,
+            Wrap::Chunk => hex_digits(len) + 2,
+            Wrap::WebSocket if len <= 125 => 2,
+            Wrap::WebSocket if len <= 0xffff => 4,
+            Wrap::WebSocket => 10,
+        }
+    }
+
+    /// What stands after a message.
+    fn suffix(self) -> &'static [u8] {
+        match self {
+            Wrap::Chunk => b"\r\n",
+            Wrap::Plain | Wrap::WebSocket => b"",
+        }
+    }
+
+    /// Appends bytes of our own, such as the FLV header, as one message.
+    pub fn write(self, bytes: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(self.prefix(bytes.len()).as_slice());
+        out.extend_from_slice(bytes);
+        out.extend_from_slice(self.suffix());
+    }
+}
+
+impl Body {
+    /// Length of a message before it is wrapped.
+    fn len(self, unit: &Unit) -> usize {
+        match self {
+            Body::Flv => TAG_FRAME + unit.payload.len(),
+            Body::Raw | Body::Fragments => unit.payload.len(),
+        }
+    }
+
+    /// Whether the message is a fragment whose time is to be set; headers have none.
+    fn has_time(self, unit: &Unit) -> bool {
+        self == Body::Fragments && unit.kind != Kind::Script && unit.payload.len() >= TFDT_AT + TFDT_LEN
+    }
+}
+
 impl Format {
-    /// Timestamp as this format can say it. FLV readers take the 32 bits as signed, so the viewer's time line
-    /// starts again after 2^31 ms (24.8 days); RTMP wraps at 2^32.
+    /// Timestamp as RTMP says it (it wraps at 2^32 ms). FLV readers take the 32 bits as signed, so there the viewer's time
+    /// line starts again after 2^31 ms (24.8 days).
     fn clip(self, timestamp: u64) -> u32 {
         match self {
-            Format::Flv | Format::FlvChunked => (timestamp & 0x7fff_ffff) as u32,
+            Format::Http(..) => (timestamp & 0x7fff_ffff) as u32,
             Format::Rtmp { .. } => (timestamp & 0xffff_ffff) as u32,
         }
     }
 
     /// Bytes that the message takes on the wire.
     pub fn wire_len(self, unit: &Unit) -> usize {
-        let len = unit.payload.len();
         match self {
-            Format::Flv => TAG_FRAME + len,
-            Format::FlvChunked => {
-                let tag = TAG_FRAME + len;
-                hex_digits(tag) + 2 + tag + 2
+            Format::Http(body, wrap) => {
+                let len = body.len(unit);
+                wrap.prefix_len(len) + len + wrap.suffix().len()
             }
             Format::Rtmp { chunk_size, .. } => {
+                let len = unit.payload.len();
                 let ext = self.extended(unit);
                 let more = len.saturating_sub(1) / (chunk_size.max(1) as usize);
                 12 + ext + len + more * (1 + ext)
@@ -133,24 +218,30 @@ impl Format {
 
     /// Where in the message's wire form its timestamp stands.
     pub fn time_places(self, unit: &Unit) -> impl Iterator<Item = usize> {
-        let len = unit.payload.len();
-        let (first, step, more) = match self {
-            Format::Flv => (4, 0, 0),
-            Format::FlvChunked => (hex_digits(TAG_FRAME + len) + 2 + 4, 0, 0),
-            Format::Rtmp { .. } if !self.is_extended(unit.timestamp) => (1, 0, 0),
+        let (first, step, count) = match self {
+            Format::Http(body, wrap) => {
+                let before = wrap.prefix_len(body.len(unit));
+                match body {
+                    Body::Flv => (before + 4, 0, 1),
+                    Body::Raw => (0, 0, 0),
+                    Body::Fragments => (before + TFDT_AT, 0, usize::from(body.has_time(unit))),
+                }
+            }
+            Format::Rtmp { .. } if !self.is_extended(unit.timestamp) => (1, 0, 1),
             Format::Rtmp { chunk_size, .. } => {
                 let size = (chunk_size as usize).max(1);
-                (12, size + 5, len.saturating_sub(1) / size)
+                (12, size + 5, 1 + unit.payload.len().saturating_sub(1) / size)
             }
         };
-        (0..=more).map(move |n| first + n * step)
+        (0..count).map(move |n| first + n * step)
     }
 
     /// Sets the timestamp that stands at `at`. `extended` says which of RTMP's two places it is.
     pub fn set_time(self, bytes: &mut [u8], at: usize, timestamp: u64, extended: bool) {
         let [a, b, c, d] = self.clip(timestamp).to_be_bytes();
         let time: &[u8] = match self {
-            Format::Flv | Format::FlvChunked => &[b, c, d, a],
+            Format::Http(Body::Flv, _) => &[b, c, d, a],
+            Format::Http(..) => &timestamp.to_be_bytes(),
             Format::Rtmp { .. } if extended => &[a, b, c, d],
             Format::Rtmp { .. } => &[b, c, d],
         };
@@ -162,10 +253,14 @@ impl Format {
     fn head(self, unit: &Unit) -> Small {
         let timestamp = self.clip(unit.timestamp);
         let len = unit.payload.len() as u32;
-        let tag = |small: Small| small.put(&flv::tag_head(unit.kind, len, timestamp));
         match self {
-            Format::Flv => tag(Small::new()),
-            Format::FlvChunked => tag(Small::new().hex_line(TAG_FRAME + unit.payload.len())),
+            Format::Http(body, wrap) => {
+                let head = wrap.prefix(body.len(unit));
+                match body {
+                    Body::Flv => head.put(&flv::tag_head(unit.kind, len, timestamp)),
+                    Body::Raw | Body::Fragments => head,
+                }
+            }
             Format::Rtmp { msid, .. } => {
                 let head = Small::new().put(&[chunk_stream(unit.kind)]).put_u24(timestamp.min(EXTENDED));
                 let head = head.put_u24(len).put(&[unit.kind as u8]).put(&msid.to_le_bytes());
@@ -175,10 +270,11 @@ impl Format {
     }
 
     fn tail(self, unit: &Unit) -> Small {
-        let size = flv::tag_tail(unit.payload.len() as u32);
         match self {
-            Format::Flv => Small::new().put(&size),
-            Format::FlvChunked => Small::new().put(&size).put(b"\r\n"),
+            Format::Http(Body::Flv, wrap) => {
+                Small::new().put(&flv::tag_tail(unit.payload.len() as u32)).put(wrap.suffix())
+            }
+            Format::Http(_, wrap) => Small::new().put(wrap.suffix()),
             Format::Rtmp { .. } => Small::new(),
         }
     }
@@ -237,6 +333,14 @@ impl<'a> Gather<'a> {
         let mut skip = skip;
         self.small(&format.head(unit), &mut skip);
         let mut rest = unit.payload;
+        if let Format::Http(body, _) = format
+            && body.has_time(unit)
+        {
+            let (before, after) = rest.split_at_checked(TFDT_AT).unwrap_or((rest, &[]));
+            self.payload(before, &mut skip);
+            self.small(&Small::new().put(&unit.timestamp.to_be_bytes()), &mut skip);
+            rest = after.get(TFDT_LEN..).unwrap_or_default();
+        }
         if let Format::Rtmp { chunk_size, .. } = format {
             let size = (chunk_size as usize).max(1);
             let continuation = format.continuation(unit);
@@ -321,9 +425,15 @@ impl<'a> Gather<'a> {
 mod tests {
     use super::*;
 
-    const FORMATS: [Format; 6] = [
-        Format::Flv,
-        Format::FlvChunked,
+    const FLV: Format = Format::Http(Body::Flv, Wrap::Plain);
+    const FLV_CHUNKED: Format = Format::Http(Body::Flv, Wrap::Chunk);
+    const FORMATS: [Format; 10] = [
+        FLV,
+        FLV_CHUNKED,
+        Format::Http(Body::Flv, Wrap::WebSocket),
+        Format::Http(Body::Raw, Wrap::Chunk),
+        Format::Http(Body::Fragments, Wrap::Plain),
+        Format::Http(Body::Fragments, Wrap::Chunk),
         Format::Rtmp { chunk_size: 60_000, msid: 1 },
         Format::Rtmp { chunk_size: 128, msid: 1 },
         Format::Rtmp { chunk_size: 100, msid: 1 },
@@ -360,8 +470,8 @@ mod tests {
     fn flv_tag_bytes() {
         let unit = Unit { kind: Kind::Audio, timestamp: 0x0102_0304, payload: b"\xaf\x01x" };
         let plain = b"\x08\x00\x00\x03\x02\x03\x04\x01\x00\x00\x00\xaf\x01x\x00\x00\x00\x0e";
-        assert_eq!(whole(Format::Flv, &unit), plain);
-        assert_eq!(whole(Format::FlvChunked, &unit), [b"12\r\n".as_slice(), plain, b"\r\n"].concat());
+        assert_eq!(whole(FLV, &unit), plain);
+        assert_eq!(whole(FLV_CHUNKED, &unit), [b"12\r\n".as_slice(), plain, b"\r\n"].concat());
     }
 
     #[test]
@@ -377,9 +487,36 @@ mod tests {
     }
 
     #[test]
+    fn websocket_messages_say_their_length_in_three_ways() {
+        let format = Format::Http(Body::Raw, Wrap::WebSocket);
+        for (len, head) in [
+            (125, &b"\x82\x7d"[..]),
+            (126, b"\x82\x7e\x00\x7e"),
+            (0xffff, b"\x82\x7e\xff\xff"),
+            (0x10000, b"\x82\x7f\0\0\0\0\0\x01\0\0"),
+        ] {
+            let payload = vec![0x55; len];
+            let unit = Unit { kind: Kind::Video, timestamp: 0, payload: &payload };
+            let all = whole(format, &unit);
+            assert!(all.starts_with(head) && all.len() == head.len() + len, "{len}");
+        }
+    }
+
+    #[test]
+    fn a_fragment_gets_the_viewers_time_and_a_header_stays_as_it_is() {
+        let format = Format::Http(Body::Fragments, Wrap::Plain);
+        let payload = [0xee; 100];
+        let unit = Unit { kind: Kind::Video, timestamp: 0x0102_0304_0506, payload: &payload };
+        let all = whole(format, &unit);
+        assert_eq!(all[TFDT_AT..TFDT_AT + 8], [0, 0, 1, 2, 3, 4, 5, 6]);
+        assert!(all[..TFDT_AT].iter().chain(&all[TFDT_AT + 8..]).all(|byte| *byte == 0xee));
+        assert_eq!(whole(format, &Unit { kind: Kind::Script, ..unit }), payload);
+    }
+
+    #[test]
     fn times_past_31_bits_start_again_in_flv_and_go_on_in_rtmp() {
         let unit = Unit { kind: Kind::Audio, timestamp: 0x8000_0001, payload: b"" };
-        assert_eq!(whole(Format::Flv, &unit)[4..8], [0, 0, 1, 0]);
+        assert_eq!(whole(FLV, &unit)[4..8], [0, 0, 1, 0]);
         let rtmp = whole(Format::Rtmp { chunk_size: 128, msid: 1 }, &unit);
         assert_eq!(rtmp[12..16], [0x80, 0, 0, 1]);
     }

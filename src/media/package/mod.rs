@@ -4,7 +4,9 @@
 //! movie fragments. The pieces of one container are a feed of their own, filled once a stream and only while somebody
 //! reads it; viewers have cursors into it as they have into the stream's own feed.
 
+use super::derived::Kindred;
 use super::frame::{Frame, Kind, Role};
+use crate::wire::avtag::{AudioCodec, VideoCodec};
 use bytes::Bytes;
 use std::fmt::Debug;
 
@@ -30,4 +32,55 @@ pub trait Packager: Debug {
 
     /// The stream is over: appends what was held back.
     fn finish(&mut self, out: &mut Vec<Piece>);
+}
+
+/// The containers that a stream can be had in, besides its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Container {
+    /// MPEG-TS.
+    Ts,
+    /// AAC with ADTS heads; no video.
+    Aac,
+    /// MP3 frames; no video.
+    Mp3,
+    /// Fragmented MP4, one track a fragment.
+    Fmp4,
+}
+
+impl Container {
+    /// The one that a file name ends in (without the dot).
+    pub fn of_extension(extension: &str) -> Option<Container> {
+        match extension {
+            "ts" => Some(Container::Ts),
+            "aac" => Some(Container::Aac),
+            "mp3" => Some(Container::Mp3),
+            "mp4" => Some(Container::Fmp4),
+            _ => None,
+        }
+    }
+
+    /// `Content-Type` of a live response, as SRS has it where SRS has it.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Container::Ts => "video/MP2T",
+            Container::Aac => "audio/x-aac",
+            Container::Mp3 => "audio/mpeg",
+            Container::Fmp4 => "video/mp4",
+        }
+    }
+}
+
+/// The packager for a stream of these codecs.
+///
+/// # Errors
+/// Why this container cannot carry the stream, in one line.
+pub fn packager(
+    kindred: Kindred,
+    video: Option<VideoCodec>,
+    audio: Option<AudioCodec>,
+) -> Result<Box<dyn Packager>, String> {
+    let video = video.filter(|_| kindred.filter.video);
+    let audio = audio.filter(|_| kindred.filter.audio);
+    let _ = (video, audio);
+    Err(String::from("this container is not made yet"))
 }

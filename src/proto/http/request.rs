@@ -50,6 +50,8 @@ pub struct Request {
     pub keep_alive: bool,
     /// What the client calls itself.
     pub user_agent: Option<String>,
+    /// The key of a WebSocket upgrade.
+    pub websocket: Option<String>,
     body: u64,
 }
 
@@ -213,6 +215,7 @@ fn target(target: &str) -> Result<Request, RequestError> {
         minor: 0,
         keep_alive: false,
         user_agent: None,
+        websocket: None,
         body: 0,
     })
 }
@@ -237,6 +240,8 @@ fn field(request: &mut Request, name: &str, value: &[u8]) -> Result<(), RequestE
         request.private_network = text()?.eq_ignore_ascii_case("true");
     } else if name.eq_ignore_ascii_case("user-agent") {
         request.user_agent = text().ok().map(str::to_owned);
+    } else if name.eq_ignore_ascii_case("sec-websocket-key") {
+        request.websocket = text().ok().filter(|key| !key.is_empty()).map(str::to_owned);
     } else if name.eq_ignore_ascii_case("content-length") {
         let length = text()?.parse().map_err(|_| RequestError::Malformed)?;
         if length > MAX_SKIPPED_BODY {

@@ -77,6 +77,13 @@ impl Head<'_> {
     }
 }
 
+/// Appends the answer to a WebSocket upgrade (RFC 6455, 4.2.2).
+pub fn upgrade(out: &mut Vec<u8>, accept_key: &str) {
+    let head =
+        "HTTP/1.1 101 Switching Protocols\r\nServer: runnel\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
+    out.extend_from_slice(format!("{head}Sec-WebSocket-Accept: {accept_key}\r\n\r\n").as_bytes());
+}
+
 /// Appends a whole answer whose body is one line of text; with `head_only` the line is left out.
 pub fn text(out: &mut Vec<u8>, status: u16, line: &str, keep_alive: bool, cors: Cors, head_only: bool) {
     let length = Length::Known(line.len() as u64 + 1);
@@ -103,6 +110,7 @@ fn reason(status: u16) -> &'static str {
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
+        415 => "Unsupported Media Type",
         413 => "Content Too Large",
         431 => "Request Header Fields Too Large",
         503 => "Service Unavailable",
