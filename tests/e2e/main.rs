@@ -12,5 +12,6 @@ mod cli;
 mod hostile;
 mod http;
 mod media;
+mod process;
 mod session;
 mod support;

@@ -27,6 +27,7 @@ pub(crate) struct Server {
     dir: PathBuf,
     process: Proc,
     idle_fds: usize,
+    ended: bool,
 }
 
 impl Server {
@@ -52,6 +53,11 @@ impl Server {
 
     /// The same with further arguments for the program.
     pub(crate) fn with(conf: &str, arguments: &[&str]) -> Server {
+        Server::launched(conf, arguments, "")
+    }
+
+    /// As `with`, by a bash that first runs `before`, such as `ulimit -n 64;`.
+    pub(crate) fn launched(conf: &str, arguments: &[&str], before: &str) -> Server {
         clips::prepare();
         let (rtmp, http) = (free_port(), free_port());
         let dir = run_dir();
@@ -65,7 +71,11 @@ impl Server {
                 command
             }
             Err(_) => {
-                let mut command = Command::new(env!("CARGO_BIN_EXE_runnel"));
+                let mut command = Command::new("bash");
+                command
+                    .arg("-c")
+                    .arg(format!("{before} exec \"$0\" \"$@\""))
+                    .arg(env!("CARGO_BIN_EXE_runnel"));
                 command.arg("-c").arg(&path).args(arguments);
                 command
             }
@@ -78,7 +88,7 @@ impl Server {
             });
             assert!(up, "nothing listens on port {port}\n{}", process.tail());
         }
-        let mut server = Server { rtmp, http, dir, process, idle_fds: 0 };
+        let mut server = Server { rtmp, http, dir, process, idle_fds: 0, ended: false };
         // The two connections just made are still being closed: the lowest count seen is the idle one.
         let mut lowest = usize::MAX;
         poll(Duration::from_millis(300), || {
@@ -87,6 +97,24 @@ impl Server {
         });
         server.idle_fds = lowest;
         server
+    }
+
+    /// Sends the server a signal by name, e.g. "QUIT".
+    pub(crate) fn signal(&self, signal: &str) {
+        self.process.signal(signal);
+    }
+
+    /// Waits until the server has ended by itself, and well.
+    pub(crate) fn wait_end(&mut self, limit: Duration) {
+        self.process.success(limit);
+        self.ended = true;
+    }
+
+    /// CPU time used so far, in clock ticks (usually 10 ms).
+    pub(crate) fn cpu_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.pid())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
 
     /// The directory of this test.
@@ -146,6 +174,9 @@ impl Drop for Server {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("{}", self.process.tail());
+            return;
+        }
+        if self.ended {
             return;
         }
         assert!(self.process.running(), "the server ended by itself\n{}", self.process.tail());
