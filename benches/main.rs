@@ -8,6 +8,7 @@
 
 mod clock;
 mod control;
+mod day;
 mod floor;
 mod flv;
 mod load;
@@ -73,7 +74,7 @@ fn declare() -> getopts::Options {
     opts.optopt(
         "",
         "sndbuf",
-        "SO_SNDBUF of the floor's sockets; 0 leaves the kernel's (default 262144, as send_buffer)",
+        "SO_SNDBUF of the floor's sockets; 0 leaves the kernel's (default 131072, as send_buffer)",
         "BYTES",
     );
     opts.optopt("", "out", "directory of the results (default target/bench)", "DIR");
@@ -120,7 +121,7 @@ fn options(matches: &getopts::Matches) -> Res<Options> {
         window_s: one("window", if quick { 4 } else { 10 }),
         reps: one("reps", if quick { 1 } else { 2 }),
         messages: one("messages", 500),
-        send_buffer: one("sndbuf", 262_144) as usize,
+        send_buffer: one("sndbuf", 131_072) as usize,
         interval_ms: one("interval", 350),
         out,
     })

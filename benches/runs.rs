@@ -7,7 +7,7 @@ mod stage;
 use std::fs;
 
 use crate::report::{Row, json, table};
-use crate::{Options, Res, lockstep, process};
+use crate::{Options, Res, day, lockstep, process};
 
 /// The names for the help text.
 pub const NAMES: &str = "NAME is one or more of:\n\
@@ -16,10 +16,11 @@ pub const NAMES: &str = "NAME is one or more of:\n\
     \x20 storm       1000 joins in one second: time to the first whole keyframe, and what steady viewers notice\n\
     \x20 slow        half of the viewers stop reading: what the others notice, what memory it costs\n\
     \x20 publishers  many publishers with few viewers\n\
+    \x20 day         24 hours of turns under a virtual clock: what grows\n\
     \x20 lockstep    a fixed number of messages, each waited for: for instruction counts (callgrind.sh)\n\
     \x20 all         all but lockstep";
 
-const ALL: [&str; 5] = ["fanout", "latency", "storm", "slow", "publishers"];
+const ALL: [&str; 6] = ["fanout", "latency", "storm", "slow", "publishers", "day"];
 
 /// Runs the named benchmarks one after the other.
 pub fn run(options: &Options) -> Res<()> {
@@ -35,6 +36,7 @@ pub fn run(options: &Options) -> Res<()> {
             "storm" => others::storm(options)?,
             "slow" => others::slow(options)?,
             "publishers" => others::publishers(options)?,
+            "day" => day::run(options)?,
             "lockstep" => lockstep::run(options)?,
             other => return Err(format!("unknown benchmark: {other}\n\n{NAMES}")),
         }
@@ -43,7 +45,7 @@ pub fn run(options: &Options) -> Res<()> {
 }
 
 /// Prints the table and writes the JSON.
-fn publish_results(options: &Options, name: &str, rows: &[Row], columns: &[&str]) -> Res<()> {
+pub fn publish_results(options: &Options, name: &str, rows: &[Row], columns: &[&str]) -> Res<()> {
     println!("\n{name}\n{}", table(rows, columns));
     let head = [("benchmark", name.to_string()), ("machine", process::machine())];
     let path = options.out.join(format!("{name}.json"));

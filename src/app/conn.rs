@@ -27,14 +27,18 @@ pub enum Role {
     /// An HTTP client.
     Http(Box<HttpPeer>),
     /// All is said; the rest is written out, then the connection ends.
-    Leaving {
-        /// For the log.
-        why: String,
-        /// When it is cut off.
-        until: u64,
-        /// Whether our side is closed already.
-        shut: bool,
-    },
+    Leaving(Box<Leaving>),
+}
+
+/// A connection on its way out.
+#[derive(Debug)]
+pub struct Leaving {
+    /// For the log.
+    pub why: Box<str>,
+    /// When it is cut off.
+    pub until: u64,
+    /// Whether our side is closed already.
+    pub shut: bool,
 }
 
 /// One connection.
@@ -61,7 +65,7 @@ pub struct Conn {
     /// Since when the kernel has taken nothing though something is due.
     pub blocked_since: Option<u64>,
     /// Why it is freed at the end of this turn.
-    pub gone: Option<String>,
+    pub gone: Option<Box<str>>,
 }
 
 impl Conn {
@@ -75,7 +79,7 @@ impl Conn {
         let viewer = match &mut self.role {
             Role::Rtmp(peer) => peer.viewer_mut(),
             Role::Http(peer) => peer.viewer_mut(),
-            Role::Leaving { .. } => None,
+            Role::Leaving(_) => None,
         };
         (viewer, &mut self.out, &mut self.socket)
     }
@@ -85,7 +89,7 @@ impl Conn {
         match &self.role {
             Role::Rtmp(peer) => peer.viewer(),
             Role::Http(peer) => peer.viewer(),
-            Role::Leaving { .. } => None,
+            Role::Leaving(_) => None,
         }
     }
 
@@ -95,18 +99,18 @@ impl Conn {
         match &mut self.role {
             Role::Rtmp(rtmp) => rtmp.drop_job(world, id, &format!("{tag} {peer}"), sent, why),
             Role::Http(http) => http.drop_job(world, id, &format!("{tag} {peer}"), sent, why),
-            Role::Leaving { .. } => {}
+            Role::Leaving(_) => {}
         }
     }
 
     /// Ends the connection after what waits in `out` is written.
     pub fn finish(&mut self, world: &mut World, why: &str) {
-        if matches!(self.role, Role::Leaving { .. }) {
+        if matches!(self.role, Role::Leaving(_)) {
             return;
         }
         self.drop_job(world, why);
         let until = world.now.saturating_add(LINGER_MS);
-        self.role = Role::Leaving { why: why.to_owned(), until, shut: false };
+        self.role = Role::Leaving(Box::new(Leaving { why: why.into(), until, shut: false }));
         world.timers.set(Timer::Connection(self.id), until);
         world.mark(self);
     }
@@ -121,7 +125,7 @@ impl Conn {
         match &self.role {
             Role::Rtmp(peer) => stuck.or_else(|| peer.deadline(self.since, patience, world)),
             Role::Http(peer) => stuck.or_else(|| peer.deadline(patience)),
-            Role::Leaving { until, .. } => Some((*until, "it did not close")),
+            Role::Leaving(leaving) => Some((leaving.until, "it did not close")),
         }
     }
 

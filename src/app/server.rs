@@ -417,7 +417,7 @@ impl Server {
                 match &conn.role {
                     Role::Rtmp(_) => rtmp::timed_out(conn, &mut self.world, why),
                     Role::Http(_) => http::timed_out(conn, &mut self.world, why),
-                    Role::Leaving { .. } => self.world.close(conn, why),
+                    Role::Leaving(_) => self.world.close(conn, why),
                 }
             }
             None => {
@@ -455,7 +455,7 @@ impl Server {
                             match conn.role {
                                 Role::Rtmp(_) => rtmp::start_viewer(conn, &mut self.world),
                                 Role::Http(_) => http::start_viewer(conn, &mut self.world),
-                                Role::Leaving { .. } => {}
+                                Role::Leaving(_) => {}
                             }
                         }
                     }
@@ -556,7 +556,7 @@ fn read_conn(conn: &mut Conn, world: &mut World, scratch: &mut [u8]) {
                 match conn.role {
                     Role::Rtmp(_) => rtmp::input(conn, world, bytes),
                     Role::Http(_) => http::input(conn, world, bytes),
-                    Role::Leaving { .. } => {}
+                    Role::Leaving(_) => {}
                 }
                 if !conn.socket.readable {
                     return;
@@ -572,8 +572,8 @@ fn read_conn(conn: &mut Conn, world: &mut World, scratch: &mut [u8]) {
 /// The peer sends no more. Whoever still had something to say gets no answer: our peers do not half-close.
 fn on_peer_closed(conn: &mut Conn, world: &mut World) {
     match &conn.role {
-        Role::Leaving { why, .. } => {
-            let why = why.clone();
+        Role::Leaving(leaving) => {
+            let why = leaving.why.clone();
             world.close(conn, &why);
         }
         _ if !conn.out.is_empty() && conn.viewer().is_none() => conn.finish(world, "it closed"),
@@ -594,10 +594,10 @@ fn write_conn(conn: &mut Conn, world: &mut World) {
         },
         Flushed::Broken(kind) => return world.close(conn, &format!("connection lost ({kind})")),
     }
-    if let Role::Leaving { shut: shut @ false, .. } = &mut conn.role
+    if let Role::Leaving(leaving) = &mut conn.role
         && conn.out.is_empty()
+        && !std::mem::replace(&mut leaving.shut, true)
     {
-        *shut = true;
         conn.socket.shut_write();
     }
 }

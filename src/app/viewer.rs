@@ -166,13 +166,16 @@ fn write_stream(
         return (Step::Wrote, io);
     }
     let Viewer { cursor, format, .. } = viewer;
+    if !cursor.is_due(feed) {
+        return idle(if live.ended { Flushed::Over } else { Flushed::Done });
+    }
     let budget = if whole { budget } else { cursor.left_in_message(feed, *format).min(budget) };
     let mut scratch = [0u8; SCRATCH];
     let mut gather = Gather::new(&mut scratch, budget);
     cursor.gather(feed, *format, &mut gather);
     let (slices, total) = gather.finish();
     if total == 0 {
-        return idle(if live.ended { Flushed::Over } else { Flushed::Done });
+        return idle(Flushed::Done);
     }
     let io = socket.write(slices);
     if let Io::Moved(n) = io {

@@ -92,7 +92,7 @@ impl World {
     /// Frees the connection at the end of this turn.
     pub fn close(&mut self, conn: &mut Conn, why: &str) {
         if conn.gone.is_none() {
-            conn.gone = Some(why.to_owned());
+            conn.gone = Some(why.into());
             self.closing.push(conn.id);
         }
     }

@@ -406,7 +406,7 @@ static PLAY: &[Directive] = &[
         name: "send_buffer",
         aliases: &[],
         kind: Kind::Size { min: 0, max: 16 << 20, usual: (0, 16 << 20) },
-        default: "256k",
+        default: "128k",
         docs: "Bytes that the kernel may hold for a viewer; 0 leaves it to the kernel.",
         set: |d, v| d.vhost.play.send_buffer = v.num32(),
     },

@@ -131,7 +131,7 @@ pub struct Play {
     /// `send_timeout`: ms without any progress after which a viewer is closed. Default 30000.
     pub send_timeout_ms: u64,
     /// `send_buffer`: bytes the kernel may hold for a viewer (SO_SNDBUF); 0 leaves it to the kernel.
-    /// Default 256 KiB.
+    /// Default 128 KiB, which the kernel doubles for its own needs.
     pub send_buffer: u32,
     /// `no_stream`: an RTMP play of a stream nobody publishes. Default wait.
     pub no_stream: NoStream,

@@ -103,7 +103,7 @@ pub struct Cursor {
     /// Bytes of the current message's wire form that are sent.
     offset: usize,
     /// The frame that is partly sent, kept because the feed may move on.
-    part: Option<Frame>,
+    part: Option<Rc<Frame>>,
     /// Asked to go on at the newest keyframe; done between two messages.
     resync: bool,
     /// The stream's time at which this viewer's time begins.
@@ -258,7 +258,7 @@ impl Cursor {
 
     /// The messages that are due, oldest first: the one in flight, headers, frames.
     fn due<'a>(&'a self, feed: &'a Feed) -> impl Iterator<Item = (Step, Unit<'a>)> {
-        let part = self.part.as_ref().map(|frame| (Step::Frame, self.unit(frame)));
+        let part = self.part.as_deref().map(|frame| (Step::Frame, self.unit(frame)));
         let next = self.next.saturating_add(u64::from(part.is_some()));
         let (headers, frames) = match &self.at {
             At::Waiting => (&[][..], u64::MAX),

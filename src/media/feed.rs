@@ -6,6 +6,7 @@
 
 use super::frame::{Frame, Kind, Role};
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 /// Bounds of one feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +38,7 @@ pub const STALE_GOP_AUDIO_FRAMES: u32 = 115;
 pub struct Feed {
     limits: Limits,
     base: u64,
-    frames: VecDeque<Frame>,
+    frames: VecDeque<Rc<Frame>>,
     bytes: usize,
     last_key: Option<u64>,
     audio_run: u32,
@@ -75,19 +76,19 @@ impl Feed {
     }
 
     /// The frame with this number, while it is held.
-    pub fn get(&self, seq: u64) -> Option<&Frame> {
+    pub fn get(&self, seq: u64) -> Option<&Rc<Frame>> {
         let index = usize::try_from(seq.checked_sub(self.base)?).ok()?;
         self.frames.get(index)
     }
 
     /// The frames from `seq` on (nothing when it is not held).
-    pub fn from(&self, seq: u64) -> impl Iterator<Item = &Frame> {
+    pub fn from(&self, seq: u64) -> impl Iterator<Item = &Rc<Frame>> {
         let skip = seq.checked_sub(self.base).and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
         self.frames.range(skip.min(self.frames.len())..)
     }
 
     /// The newest frame.
-    pub fn newest(&self) -> Option<&Frame> {
+    pub fn newest(&self) -> Option<&Rc<Frame>> {
         self.frames.back()
     }
 
@@ -109,7 +110,7 @@ impl Feed {
             _ => {}
         }
         self.bytes = self.bytes.saturating_add(frame.payload.len());
-        self.frames.push_back(frame);
+        self.frames.push_back(Rc::new(frame));
         if self.audio_run > STALE_GOP_AUDIO_FRAMES || self.gop_frames() > self.limits.max_gop_frames {
             self.last_key = None;
         }
@@ -180,7 +181,6 @@ pub(crate) mod tests {
     use super::*;
     use crate::media::frame::CodecSet;
     use bytes::Bytes;
-    use std::rc::Rc;
 
     pub(crate) fn frame(kind: Kind, role: Role, dts: u64, len: usize) -> Frame {
         Frame {
