@@ -42,6 +42,12 @@ pub struct Sps {
     pub width: u32,
     /// Height in samples after cropping.
     pub height: u32,
+    /// chroma_format_idc: 1 is 4:2:0.
+    pub chroma_format: u8,
+    /// bit_depth_luma_minus8, 0 to 6.
+    pub luma_depth: u8,
+    /// bit_depth_chroma_minus8, 0 to 6.
+    pub chroma_depth: u8,
 }
 
 /// The usual name of a profile.
@@ -133,18 +139,22 @@ pub fn parse_sps(nal: &[u8]) -> Option<Sps> {
     let (crop_x, crop_y) = if r.flag()? { cropping(&mut r, chroma, fields)? } else { (0, 0) };
     let width = full_width.checked_sub(crop_x).filter(|w| *w > 0)?;
     let height = full_height.checked_sub(crop_y).filter(|h| *h > 0)?;
-    Some(Sps { profile, compatibility, level, width, height })
+    let Chroma { format: chroma_format, luma_depth, chroma_depth, .. } = chroma;
+    Some(Sps { profile, compatibility, level, width, height, chroma_format, luma_depth, chroma_depth })
 }
 
-/// In how many luma samples cropping counts.
+/// The sample format, and in how many luma samples cropping counts.
 #[derive(Clone, Copy)]
 struct Chroma {
+    format: u8,
+    luma_depth: u8,
+    chroma_depth: u8,
     unit_x: u32,
     unit_y: u32,
 }
 
 impl Chroma {
-    const YUV420: Chroma = Chroma { unit_x: 2, unit_y: 2 };
+    const YUV420: Chroma = Chroma { format: 1, luma_depth: 0, chroma_depth: 0, unit_x: 2, unit_y: 2 };
 }
 
 fn has_chroma_format(profile: u8) -> bool {
@@ -156,8 +166,8 @@ fn chroma_format(r: &mut BitReader<'_>) -> Option<Chroma> {
     if format == 3 {
         r.flag()?; // separate_colour_plane_flag
     }
-    r.ue()?; // bit_depth_luma_minus8
-    r.ue()?; // bit_depth_chroma_minus8
+    let luma_depth = r.ue().and_then(|n| u8::try_from(n).ok()).filter(|n| *n <= 6)?;
+    let chroma_depth = r.ue().and_then(|n| u8::try_from(n).ok()).filter(|n| *n <= 6)?;
     r.flag()?; // qpprime_y_zero_transform_bypass_flag
     if r.flag()? {
         let lists = if format == 3 { 12 } else { 8 };
@@ -167,12 +177,14 @@ fn chroma_format(r: &mut BitReader<'_>) -> Option<Chroma> {
             }
         }
     }
-    match format {
-        1 => Some(Chroma::YUV420),
-        2 => Some(Chroma { unit_x: 2, unit_y: 1 }),
-        0 | 3 => Some(Chroma { unit_x: 1, unit_y: 1 }),
-        _ => None,
-    }
+    let (format, unit_x, unit_y) = match format {
+        0 => (0, 1, 1),
+        1 => (1, 2, 2),
+        2 => (2, 2, 1),
+        3 => (3, 1, 1),
+        _ => return None,
+    };
+    Some(Chroma { format, luma_depth, chroma_depth, unit_x, unit_y })
 }
 
 fn scaling_list(r: &mut BitReader<'_>, size: u32) -> Option<()> {

@@ -54,6 +54,12 @@ pub struct Sps {
     pub width: u32,
     /// Height in samples after cropping.
     pub height: u32,
+    /// chroma_format_idc: 1 is 4:2:0.
+    pub chroma_format: u8,
+    /// bit_depth_luma_minus8, 0 to 7.
+    pub luma_depth: u8,
+    /// bit_depth_chroma_minus8, 0 to 7.
+    pub chroma_depth: u8,
 }
 
 /// The usual name of a profile.
@@ -142,13 +148,13 @@ pub fn parse_sps(nal: &[u8]) -> Option<Sps> {
     r.flag()?; // sps_temporal_id_nesting_flag
     let (high_tier, profile, level) = profile_tier_level(&mut r, sub_layers)?;
     r.ue()?; // sps_seq_parameter_set_id
-    let (unit_x, unit_y) = match r.ue()? {
-        0 => (1, 1),
-        1 => (2, 2),
-        2 => (2, 1),
+    let (chroma_format, unit_x, unit_y) = match r.ue()? {
+        0 => (0, 1, 1),
+        1 => (1, 2, 2),
+        2 => (2, 2, 1),
         3 => {
             r.flag()?; // separate_colour_plane_flag
-            (1, 1)
+            (3, 1, 1)
         }
         _ => return None,
     };
@@ -161,7 +167,9 @@ pub fn parse_sps(nal: &[u8]) -> Option<Sps> {
     }
     let width = full_width.checked_sub(crop_x).filter(|w| *w > 0)?;
     let height = full_height.checked_sub(crop_y).filter(|h| *h > 0)?;
-    Some(Sps { profile, high_tier, level, width, height })
+    let depth = |code: Option<u32>| code.and_then(|n| u8::try_from(n).ok()).filter(|n| *n <= 7);
+    let (luma_depth, chroma_depth) = (depth(r.ue())?, depth(r.ue())?);
+    Some(Sps { profile, high_tier, level, width, height, chroma_format, luma_depth, chroma_depth })
 }
 
 /// Reads profile_tier_level(1, sub_layers): tier, profile and level; what sub-layers add is passed over.

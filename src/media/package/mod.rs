@@ -4,6 +4,8 @@
 //! movie fragments. The pieces of one container are a feed of their own, filled once a stream and only while somebody
 //! reads it; viewers have cursors into it as they have into the stream's own feed.
 
+pub mod fmp4;
+
 use super::derived::Kindred;
 use super::frame::{Frame, Kind, Role};
 use crate::wire::avtag::{AudioCodec, VideoCodec};
