@@ -16,6 +16,7 @@
 
 use super::frame::{Frame, Kind};
 use crate::wire::flv::{self, TAG_HEAD_LEN, TAG_TAIL_LEN};
+use crate::wire::mp4::fragment::TFDT_AT;
 use std::io::IoSlice;
 
 /// What an HTTP body consists of.
@@ -75,9 +76,6 @@ impl<'a> Unit<'a> {
 /// From this timestamp on, RTMP heads carry the extended timestamp.
 const EXTENDED: u32 = 0xff_ffff;
 const TAG_FRAME: usize = TAG_HEAD_LEN + TAG_TAIL_LEN;
-/// Where a fragment's 64-bit base media decode time stands, in milliseconds: every piece of a fragmented MP4 stream is
-/// one `moof` of one track with this layout.
-pub const TFDT_AT: usize = 60;
 const TFDT_LEN: usize = 8;
 
 /// A few bytes made on the spot.

@@ -36,6 +36,9 @@ pub trait Packager: Debug {
     fn finish(&mut self, out: &mut Vec<Piece>);
 }
 
+/// Milliseconds of video in one fragment of a live response: each frame goes out as it comes.
+const LIVE_PART_MS: u64 = 0;
+
 /// The containers that a stream can be had in, besides its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Container {
@@ -83,6 +86,13 @@ pub fn packager(
 ) -> Result<Box<dyn Packager>, String> {
     let video = video.filter(|_| kindred.filter.video);
     let audio = audio.filter(|_| kindred.filter.audio);
-    let _ = (video, audio);
-    Err(String::from("this container is not made yet"))
+    match kindred.container {
+        Container::Fmp4 => match fmp4::refusal(video, audio) {
+            Some(why) => Err(why),
+            None => Ok(Box::new(fmp4::Fmp4Packager::new(audio.is_some(), video.is_some(), LIVE_PART_MS))),
+        },
+        Container::Ts | Container::Aac | Container::Mp3 => {
+            Err(String::from("this container is not made yet"))
+        }
+    }
 }
