@@ -45,7 +45,7 @@ fn the_sample_file_says_what_runs_without_a_file() {
     assert_eq!(c.http_server.listen, [Listen { addr: None, port: 8080 }]);
     assert!(c.http_server.enabled && first(&c).http_remux.enabled && first(&c).enabled);
     assert_eq!((first(&c).chunk_size, c.chunk_size, c.max_connections), (60000, 60000, 1000));
-    assert_eq!((first(&c).play.queue_bytes, first(&c).play.send_buffer), (33_554_432, 262_144));
+    assert_eq!((first(&c).play.queue_bytes, first(&c).play.send_buffer), (33_554_432, 131_072));
     assert_eq!(first(&c).name, DEFAULT_VHOST);
 }
 
