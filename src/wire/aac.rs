@@ -1,8 +1,11 @@
-//! AAC decoder configuration: what the sequence header of an AAC stream says.
-//! Spec: ISO/IEC 14496-3, sections 1.6.2.1 and 1.6.5 (AudioSpecificConfig).
+//! AAC decoder configuration: what the sequence header of an AAC stream says; and ADTS, which says it in each frame.
+//! Spec: ISO/IEC 14496-3, sections 1.6.2.1 and 1.6.5 (AudioSpecificConfig), 1.A.2.2 (ADTS) and 4.5.1.1 (explicit rates).
 //!
 //! Invariants: any bytes give a value or `None`.
-//! Deviations: a configuration that ends before its optional parts is accepted without them.
+//! Deviations: a configuration that ends before its optional parts is accepted without them. ADTS cannot say SBR or PS:
+//! HE-AAC is marked as the LC core in it, and decoders find the rest in the frames. An explicit rate becomes the one of
+//! the table that decoders use for it. A channel layout that a program config element describes becomes the
+//! configuration with as many channels.
 
 use super::bits::BitReader;
 
@@ -54,6 +57,90 @@ impl AacConfig {
             _ => "AAC",
         }
     }
+}
+
+/// Length of an ADTS head without checksum, in bytes.
+pub const ADTS_HEAD_LEN: usize = 7;
+/// The longest raw frame that fits into an ADTS frame, in bytes.
+pub const MAX_ADTS_PAYLOAD: usize = 0x1fff - ADTS_HEAD_LEN;
+/// Samples of each channel in a frame, at the rate of the core.
+pub const FRAME_SAMPLES: u32 = 1024;
+
+/// What ADTS heads say of one stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Adts {
+    profile: u8,
+    rate_index: u8,
+    channels: u8,
+}
+
+impl Adts {
+    /// The heads for a stream with this configuration. `None`: ADTS has no way to say it (ELD, xHE-AAC, more than
+    /// 7.1 channels and the like).
+    pub fn new(config: &AacConfig) -> Option<Adts> {
+        let object_type = match config.object_type {
+            plain @ 1..=4 => plain,
+            OBJECT_SBR | OBJECT_PS => 2,
+            _ => return None,
+        };
+        let channels = match (config.channel_config, config.channels) {
+            (plain @ 1..=7, _) => plain,
+            (12, _) | (0, 8) => 7,
+            (0, counted @ 0..=6) => counted,
+            _ => return None,
+        };
+        let rate_index = config.rate_index.unwrap_or_else(|| nearest_rate_index(config.rate));
+        Some(Adts { profile: object_type - 1, rate_index, channels })
+    }
+
+    /// The head of a frame whose raw data has `len` bytes. `None`: over [`MAX_ADTS_PAYLOAD`].
+    pub fn head(self, len: usize) -> Option<[u8; ADTS_HEAD_LEN]> {
+        const SYNC: u64 = 0xfff;
+        const MPEG4_NO_CHECKSUM: u64 = 0b0001;
+        const VARIABLE_RATE: u64 = 0x7ff;
+        if len > MAX_ADTS_PAYLOAD {
+            return None;
+        }
+        let fields = [
+            (SYNC, 12),
+            (MPEG4_NO_CHECKSUM, 4),
+            (u64::from(self.profile), 2),
+            (u64::from(self.rate_index), 4),
+            (0, 1), // private_bit
+            (u64::from(self.channels), 3),
+            (0, 4), // original, home and the two of copyright
+            ((len + ADTS_HEAD_LEN) as u64, 13),
+            (VARIABLE_RATE, 11),
+            (0, 2), // one raw data block
+        ];
+        let bits = fields.iter().fold(0u64, |bits, (value, width)| bits << width | value);
+        let [_, head @ ..] = bits.to_be_bytes();
+        Some(head)
+    }
+}
+
+/// The index of the table's rate whose tools serve an explicit rate (table 4.82).
+fn nearest_rate_index(rate: u32) -> u8 {
+    const AT_LEAST: [u32; 11] =
+        [92_017, 75_132, 55_426, 46_009, 37_566, 27_713, 23_004, 18_783, 13_856, 11_502, 9_391];
+    AT_LEAST.iter().take_while(|least| rate < **least).count() as u8
+}
+
+/// True when `frame` consists of whole ADTS frames already, as some encoders send it where raw data belongs.
+pub fn is_adts(frame: &[u8]) -> bool {
+    let mut rest = frame;
+    while let Some((head, _)) = rest.split_first_chunk::<ADTS_HEAD_LEN>() {
+        let [a, b, _, d, e, f, _] = *head;
+        let len = usize::from(d & 0x03) << 11 | usize::from(e) << 3 | usize::from(f >> 5);
+        if a != 0xff || b & 0xf6 != 0xf0 || len <= ADTS_HEAD_LEN {
+            return false;
+        }
+        match rest.split_at_checked(len) {
+            Some((_, after)) => rest = after,
+            None => return false,
+        }
+    }
+    rest.is_empty() && !frame.is_empty()
 }
 
 /// Reads the body of an AAC sequence header. `None`: too short, or a reserved rate.
@@ -250,11 +337,56 @@ mod tests {
     }
 
     #[test]
+    fn adts_heads() {
+        let head = |config: &str, len| {
+            Adts::new(&parse_config(&hex(config)).unwrap())
+                .and_then(|adts| adts.head(len))
+                .map(|h| h.to_vec())
+        };
+        for (name, config, len, expected) in [
+            ("LC 44.1 kHz stereo", "1210", 4, "fff150800 17ffc"),
+            ("LC 48 kHz 5.1", "11b0", 0x1ff8, "fff14d83ffff fc"),
+            ("LC 8 kHz mono", "1588", 249, "fff16c40201ffc"),
+            ("Main 44.1 kHz stereo", "0a10", 4, "fff110800 17ffc"),
+            ("HE-AAC in front: the core", "2b920800", 100, "fff15c800d7ffc"),
+            ("HE-AAC behind: the core", "139056e5a0", 100, "fff15c800d7ffc"),
+            ("HE-AAC v2: the core, mono", "eb8a0800", 100, "fff15c400d7ffc"),
+            ("7.1", "11b8", 0, "fff14dc000fffc"),
+        ] {
+            assert_eq!(head(config, len), Some(hex(expected)), "{name}");
+        }
+        assert_eq!(head("1210", MAX_ADTS_PAYLOAD + 1), None);
+        let mut b = Bits::default();
+        let eld = parse_config(&b.put(5, 31).put(6, 7).put(4, 3).put(4, 1).finish()).unwrap();
+        assert_eq!(Adts::new(&eld), None, "ELD");
+        let of_rate = |rate| {
+            let mut b = Bits::default();
+            let config = b.put(5, 2).put(4, 15).put(24, rate).put(4, 2).put(3, 0).finish();
+            Adts::new(&parse_config(&config).unwrap()).unwrap().rate_index
+        };
+        assert_eq!([44_000, 48_001, 37_566, 37_565, 9_390, 1, 200_000].map(of_rate), [4, 3, 4, 5, 11, 11, 0]);
+    }
+
+    #[test]
+    fn adts_sent_as_a_frame_is_recognised() {
+        let adts = Adts::new(&parse_config(&hex("1210")).unwrap()).unwrap();
+        let mut frame = adts.head(3).unwrap().to_vec();
+        frame.extend([1, 2, 3]);
+        assert!(is_adts(&frame) && is_adts(&frame.repeat(2)));
+        assert!(!is_adts(&frame[..9]) && !is_adts(&[&frame[..], &[0xff]].concat()) && !is_adts(&[]));
+        assert!(!is_adts(&hex("2111450014500146")));
+    }
+
+    #[test]
     fn noise_never_panics() {
         let mut noise = Noise(911);
         for _ in 0..30_000 {
             let len = noise.below(12);
-            let _ = parse_config(&noise.bytes(len));
+            let bytes = noise.bytes(len);
+            if let Some(config) = parse_config(&bytes) {
+                let _ = Adts::new(&config).and_then(|adts| adts.head(len));
+            }
+            let _ = is_adts(&bytes);
         }
     }
 }

@@ -5,14 +5,17 @@
 pub mod aac;
 pub mod amf0;
 mod amf3;
+pub mod annexb;
 pub mod av1;
 pub mod avc;
 pub mod avtag;
 pub mod bits;
 pub mod flv;
 pub mod hevc;
+pub mod mp3;
 pub mod mp4;
 pub mod names;
 pub mod read;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod ts;
