@@ -4,13 +4,21 @@
 //! movie fragments. The pieces of one container are a feed of their own, filled once a stream and only while somebody
 //! reads it; viewers have cursors into it as they have into the stream's own feed.
 
-pub mod fmp4;
-
 use super::derived::Kindred;
 use super::frame::{Frame, Kind, Role};
-use crate::wire::avtag::{AudioCodec, VideoCodec};
+use crate::wire::avtag::{self, AudioCodec, AudioTag, Part, VideoCodec};
 use bytes::Bytes;
 use std::fmt::Debug;
+
+pub mod adts;
+pub mod fmp4;
+pub mod mp3;
+mod refusal;
+#[cfg(test)]
+mod tests;
+pub mod ts;
+
+pub use refusal::refusal;
 
 /// A piece of a derived stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,13 +94,19 @@ pub fn packager(
 ) -> Result<Box<dyn Packager>, String> {
     let video = video.filter(|_| kindred.filter.video);
     let audio = audio.filter(|_| kindred.filter.audio);
-    match kindred.container {
-        Container::Fmp4 => match fmp4::refusal(video, audio) {
-            Some(why) => Err(why),
-            None => Ok(Box::new(fmp4::Fmp4Packager::new(audio.is_some(), video.is_some(), LIVE_PART_MS))),
-        },
-        Container::Ts | Container::Aac | Container::Mp3 => {
-            Err(String::from("this container is not made yet"))
-        }
+    if let Some(why) = refusal(kindred.container, video, audio) {
+        return Err(why);
     }
+    Ok(match kindred.container {
+        Container::Ts => Box::new(ts::TsPackager::new(kindred.filter)),
+        Container::Aac => Box::new(adts::AdtsPackager::default()),
+        Container::Mp3 => Box::new(mp3::Mp3Packager::default()),
+        Container::Fmp4 => Box::new(fmp4::Fmp4Packager::new(audio.is_some(), video.is_some(), LIVE_PART_MS)),
+    })
+}
+
+/// The head of an audio message with a frame in it, when it is of `track`, or of any if that is not known yet.
+fn frames_of_track(frame: &Frame, track: Option<u8>) -> Option<AudioTag> {
+    let tag = avtag::audio(if frame.kind == Kind::Audio { &frame.payload } else { &[] });
+    (tag.part == Part::Frame && track.is_none_or(|track| track == tag.track)).then_some(tag)
 }
