@@ -127,3 +127,53 @@ fn uvlc(r: &mut BitReader<'_>) -> Option<()> {
     }
     r.skip(zeros)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::testing::{Bits, Noise, hex};
+
+    /// Made by libaom through ffmpeg for 640x360.
+    const RECORD: &str = "81010c000a0b0000000cc4ff6736a64010";
+
+    #[test]
+    fn a_record_of_libaom() {
+        let config = parse_config(&hex(RECORD)).unwrap();
+        let expected =
+            Av1Config { profile: 0, level: 1, high_tier: false, bit_depth: 8, width: 640, height: 360 };
+        assert_eq!(config, expected);
+        for cut in 0..hex(RECORD).len() {
+            match parse_config(&hex(RECORD)[..cut]) {
+                None => assert!(cut < 4),
+                Some(config) => assert_eq!((config.width, config.height), (0, 0), "cut at {cut}"),
+            }
+        }
+        assert_eq!(parse_config(&hex("01010c00")), None, "another version");
+    }
+
+    #[test]
+    fn a_sequence_header_with_every_optional_part() {
+        let mut b = Bits::default();
+        b.put(3, 0).put(1, 0).put(1, 0).put(1, 1); // profile, still, reduced; timing info
+        b.put(32, 1).put(32, 25).put(1, 1).put(3, 0b010).put(1, 1); // ue 1; decoder model
+        b.put(5, 9).put(32, 1).put(5, 4).put(5, 4).put(1, 1).put(5, 1); // initial delays, two points
+        b.put(12, 0).put(5, 8).put(1, 1).put(1, 1).put(10, 1).put(10, 2).put(1, 0).put(1, 1).put(4, 3);
+        b.put(12, 1).put(5, 4).put(1, 0).put(1, 0);
+        let obu = b.put(4, 10).put(4, 9).put(11, 1919).put(10, 799).finish();
+        // A temporal delimiter, then the header with an extension byte.
+        let mut record = hex("8128ec00 1200 0e00");
+        record.push(u8::try_from(obu.len()).unwrap());
+        record.extend(obu);
+        let config = parse_config(&record).unwrap();
+        assert_eq!((config.width, config.height), (1920, 800));
+        assert_eq!((config.profile, config.level, config.high_tier, config.bit_depth), (1, 8, true, 12));
+    }
+
+    #[test]
+    fn noise_never_panics() {
+        let mut noise = Noise(1);
+        for _ in 0..20_000 {
+            let _ = parse_config(&noise.mutate(&hex(RECORD)));
+        }
+    }
+}

@@ -168,7 +168,7 @@ pub fn mp3(frame: &[u8]) -> Option<AudioConfig> {
     };
     let rate = RATES.get(usize::from(third >> 2 & 3))? >> halvings;
     let channels = if fourth >> 6 == 3 { 1 } else { 2 };
-    Some(AudioConfig { track: Audio { entry: Entry::Mp3, channels, rate }, codec: String::from("mp4a.6b") })
+    Some(AudioConfig { track: Audio { entry: Entry::Mp3, channels, rate }, codec: String::from("mp4a.6B") })
 }
 
 /// Opus from its identification header, with or without its magic signature.

@@ -68,6 +68,12 @@ pub(crate) fn hevc() -> PathBuf {
     make("hevc", &tools::ffmpeg7(), &format!("{PICTURE} {SOUND} {codec} {AAC} -t 6"))
 }
 
+/// AV1 as Enhanced RTMP (`av01`) and AAC; 6 s, a keyframe every 2 s.
+pub(crate) fn av1() -> PathBuf {
+    let codec = "-c:v libaom-av1 -usage realtime -cpu-used 8 -pix_fmt yuv420p -b:v 600k -g 50 -keyint_min 50";
+    make("av1", &tools::ffmpeg7(), &format!("{PICTURE} {SOUND} {codec} {AAC} -t 6"))
+}
+
 /// H.264 and MP3; 6 s, a keyframe every 2 s.
 pub(crate) fn mp3() -> PathBuf {
     make(
@@ -82,7 +88,7 @@ pub(crate) fn mp3() -> PathBuf {
 pub(crate) fn prepare() {
     static DONE: Once = Once::new();
     DONE.call_once(|| {
-        for clip in [av, other, audio_only, video_only, long_gop, big_keys, heavy, hevc, mp3] {
+        for clip in [av, other, audio_only, video_only, long_gop, big_keys, heavy, hevc, av1, mp3] {
             clip();
         }
     });

@@ -1,0 +1,140 @@
+//! Fragmented MP4: what the packager makes of a clip is what ffmpeg finds in the clip, frame by frame.
+use crate::support::clips;
+use crate::support::e2e_dir;
+use crate::support::flv;
+use crate::support::frames;
+use crate::support::tools;
+use bytes::Bytes;
+use runnel::media::feed::Limits;
+use runnel::media::frame::{Kind, Role};
+use runnel::media::package::fmp4::{Fmp4Packager, set_time, time};
+use runnel::media::package::{Packager, Piece};
+use runnel::media::stream::Stream;
+use runnel::media::timeline::Jitter;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The pieces of a whole clip, and the type that a browser would be told.
+fn package(clip: &Path, audio: bool, video: bool, part_ms: u64) -> (Vec<Piece>, String) {
+    let mut stream = Stream::new(Limits::default(), Jitter::Full);
+    let mut packager = Fmp4Packager::new(audio, video, part_ms);
+    let mut pieces = Vec::new();
+    for tag in flv::read(clip) {
+        let kind = Kind::from_u8(tag.kind).unwrap();
+        let before = stream.feed.end();
+        stream.ingest(kind, tag.ts, Bytes::from(tag.data), 0);
+        for frame in stream.feed.from(before) {
+            packager.push(frame, &mut pieces);
+        }
+        stream.feed.trim(None);
+    }
+    packager.finish(&mut pieces);
+    (pieces, packager.mime().unwrap())
+}
+
+fn write(name: &str, pieces: &[Piece]) -> PathBuf {
+    let dir = e2e_dir().join("fmp4");
+    std::fs::create_dir_all(&dir).unwrap();
+    let path = dir.join(name);
+    let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.payload.to_vec()).collect();
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn one_header_first(pieces: &[Piece]) {
+    assert_eq!(pieces[0].role, Role::Header);
+    assert_eq!(pieces.iter().filter(|piece| piece.role == Role::Header).count(), 1);
+}
+
+/// Packages a clip, with pieces of one picture and of 200 ms, and compares.
+fn same_frames(clip: &Path, audio: bool, video: bool, mime: &str) {
+    let name = clip.file_stem().unwrap().to_str().unwrap();
+    let source = frames::of(clip);
+    for part_ms in [0, 200] {
+        let (pieces, told) = package(clip, audio, video, part_ms);
+        assert_eq!(told, mime);
+        let path = write(&format!("{name}-{part_ms}.mp4"), &pieces);
+        frames::assert_all(&frames::of(&path), &source, &path.display().to_string(), 0);
+        one_header_first(&pieces);
+    }
+}
+
+#[test]
+fn fmp4_h264_with_b_frames_and_aac() {
+    same_frames(&clips::av(), true, true, "video/mp4; codecs=\"avc1.64001e,mp4a.40.2\"");
+}
+
+#[test]
+fn fmp4_audio_alone() {
+    same_frames(&clips::audio_only(), true, false, "audio/mp4; codecs=\"mp4a.40.2\"");
+}
+
+#[test]
+fn fmp4_video_alone() {
+    same_frames(&clips::video_only(), false, true, "video/mp4; codecs=\"avc1.64001e\"");
+}
+
+#[test]
+fn fmp4_mp3() {
+    same_frames(&clips::mp3(), true, true, "video/mp4; codecs=\"avc1.64001e,mp4a.6B\"");
+}
+
+#[test]
+fn fmp4_hevc_by_enhanced_rtmp() {
+    same_frames(&clips::hevc(), true, true, "video/mp4; codecs=\"hvc1.1.6.L63.90,mp4a.40.2\"");
+}
+
+/// ffmpeg puts a temporal delimiter before each picture of AV1 in FLV, which MP4 has not: so what is decoded is compared.
+#[test]
+fn fmp4_av1_by_enhanced_rtmp() {
+    let decoded = |path: &Path| {
+        let out = Command::new(tools::ffmpeg7())
+            .args(["-v", "error", "-copyts", "-i"])
+            .arg(path)
+            .args(["-map", "0:v", "-map", "0:a", "-c:a", "copy", "-f", "framemd5", "-"])
+            .output()
+            .unwrap();
+        assert!(out.status.success() && out.stderr.is_empty(), "{}", String::from_utf8_lossy(&out.stderr));
+        let text = String::from_utf8(out.stdout).unwrap();
+        let hashes =
+            text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit(',').next());
+        hashes.map(str::to_owned).collect::<std::collections::BTreeSet<_>>()
+    };
+    let clip = clips::av1();
+    let (pieces, mime) = package(&clip, true, true, 0);
+    assert_eq!(mime, "video/mp4; codecs=\"av01.0.01M.08,mp4a.40.2\"");
+    one_header_first(&pieces);
+    let (got, sent) = (decoded(&write("av1.mp4", &pieces)), decoded(&clip));
+    assert!(sent.len() > 300, "{} pictures and sounds", sent.len());
+    assert_eq!(got, sent);
+}
+
+/// A viewer who joins late: from a keyframe on, without earlier audio, with times that start at zero.
+#[test]
+fn fmp4_from_a_keyframe_at_time_zero() {
+    let clip = clips::av();
+    let (pieces, _) = package(&clip, true, true, 0);
+    let start = pieces.iter().rposition(|piece| piece.role == Role::Key).unwrap();
+    let base = pieces[start].dts;
+    let mut joined = vec![pieces[0].clone()];
+    for piece in pieces[start..].iter().filter(|piece| piece.dts >= base) {
+        let mut bytes = piece.payload.to_vec();
+        assert_eq!(time(&bytes), Some(piece.dts));
+        set_time(&mut bytes, piece.dts - base);
+        joined.push(Piece { payload: Bytes::from(bytes), ..piece.clone() });
+    }
+    let path = write("joined.mp4", &joined);
+    let got = frames::of(&path);
+    assert_eq!(got["video"][0].dts, 0);
+    assert!(got["audio"][0].dts < 30, "{:?}", got["audio"][0]);
+    let missing = frames::assert_tail(&got, &frames::of(&clip), "joined", 0);
+    assert_eq!(missing["video"], 150);
+    // It is decoded without complaint.
+    let out = Command::new("ffmpeg")
+        .args(["-v", "error", "-xerror", "-i"])
+        .arg(&path)
+        .args(["-f", "null", "-"])
+        .output()
+        .unwrap();
+    assert!(out.status.success() && out.stderr.is_empty(), "{}", String::from_utf8_lossy(&out.stderr));
+}
