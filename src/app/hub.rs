@@ -384,10 +384,10 @@ impl World {
         let Some(live) = self.hub.get_mut(id) else { return Vec::new() };
         let interval = live.interval();
         let due = live.fanout.tick(now, interval).collect();
-        live.ticking = now <= live.last_frame.saturating_add(interval);
-        if let Some(at) = live.fanout.next_tick(now, interval).filter(|_| live.ticking) {
-            self.timers.set(Timer::Tick(id), at);
-        }
+        let next =
+            live.fanout.next_tick(now, interval).filter(|_| now <= live.last_frame.saturating_add(interval));
+        live.ticking = next.is_some();
+        next.into_iter().for_each(|at| self.timers.set(Timer::Tick(id), at));
         due
     }
 
@@ -522,6 +522,37 @@ mod tests {
         world.ingest(id, peer(2, 7), Kind::Video, 0, Bytes::from_static(KEY));
         let times: Vec<u64> = world.hub.get(id).unwrap().stream.feed.from(0).map(|frame| frame.dts).collect();
         assert!(times.is_sorted() && times.last() > Some(&0), "{times:?}");
+    }
+
+    #[test]
+    fn a_viewer_who_comes_after_the_last_one_left_is_served() {
+        let Rig { mut world, vhost, name } = rig(OnBusy::TakeoverSameIp);
+        let id = world.publish(&name, &vhost, peer(1, 1)).unwrap();
+        let served = |world: &mut World, viewer: usize, from: u64| {
+            let phase = world.hub.get_mut(id).unwrap().fanout.add(Id::from_token(viewer));
+            let mut times = 0;
+            for now in (from..from + 2_000).step_by(20) {
+                world.now = now;
+                world.ingest(id, peer(1, 1), Kind::Video, now as u32, Bytes::from_static(KEY));
+                while let Some(timer) = world.timers.pop(now) {
+                    if timer == Timer::Tick(id) {
+                        times += world.tick(id).len();
+                    }
+                }
+            }
+            world.leave(id, Id::from_token(viewer), phase, None);
+            times
+        };
+        assert!((5..=7).contains(&served(&mut world, 7, 0)));
+        // The stream goes on without viewers, and its last tick finds nobody.
+        world.now = 2_500;
+        world.ingest(id, peer(1, 1), Kind::Video, 2_500, Bytes::from_static(KEY));
+        while let Some(timer) = world.timers.pop(world.now) {
+            if timer == Timer::Tick(id) {
+                assert!(world.tick(id).is_empty());
+            }
+        }
+        assert!((5..=7).contains(&served(&mut world, 8, 3_000)));
     }
 
     #[test]

@@ -248,9 +248,11 @@ impl Fmp4Packager {
         }
     }
 
+    /// In a stream of sound a reader may start anywhere.
     fn send(&mut self, piece: Piece, out: &mut Vec<Piece>) {
         self.sequence = self.sequence.wrapping_add(1);
-        out.push(piece);
+        let role = if matches!(self.video, Track::Absent) { Role::Key } else { piece.role };
+        out.push(Piece { role, ..piece });
     }
 
     /// Gives out what is due.

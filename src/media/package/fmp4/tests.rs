@@ -43,7 +43,7 @@ fn run(packager: &mut Fmp4Packager, frames: &[Frame]) -> Vec<Piece> {
     out
 }
 
-/// H for a header, else kind (k: key, v: video, a: audio), time and samples.
+/// H for a header, else kind (k: key, v: video, a: audio, s: audio where a reader may start), time and samples.
 fn show(pieces: &[Piece]) -> String {
     let one = |piece: &Piece| {
         let Some(fragment) = read::fragment(&piece.payload) else {
@@ -54,6 +54,8 @@ fn show(pieces: &[Piece]) -> String {
             (Role::Key, VIDEO_TRACK) => 'k',
             (Role::Delta, VIDEO_TRACK) => 'v',
             (Role::Delta, AUDIO_TRACK) => 'a',
+            // In a stream of sound.
+            (Role::Key, AUDIO_TRACK) => 's',
             other => panic!("{other:?}"),
         };
         assert_eq!(fragment.samples[0].dts, piece.dts);
@@ -115,7 +117,7 @@ fn audio_alone_comes_in_tenths_of_a_second() {
     let c = set(&[(HeaderKey::Audio(0), AAC_HEADER)]);
     let mut packager = Fmp4Packager::new(true, false, 0);
     let frames: Vec<Frame> = (0..12).map(|n| sound(n * 23, &c)).collect();
-    assert_eq!(show(&run(&mut packager, &frames)), "H a0x5 a115x5");
+    assert_eq!(show(&run(&mut packager, &frames)), "H s0x5 s115x5");
     assert_eq!(packager.mime().unwrap(), "audio/mp4; codecs=\"mp4a.40.2\"");
 }
 
@@ -217,7 +219,7 @@ fn adts_inside_is_taken_off() {
         .map(|n| frame(Kind::Audio, Role::Delta, n * 23, hex("af01 fff15080017ffc 21222324"), &c))
         .collect();
     let pieces = run(&mut packager, &frames);
-    assert_eq!(show(&pieces), "H a0x5");
+    assert_eq!(show(&pieces), "H s0x5");
     assert_eq!(fragments(&pieces)[0].samples[4].data, hex("21222324"));
 }
 
