@@ -165,6 +165,12 @@ impl Live {
         Ok(())
     }
 
+    /// Whether the stream can be had in this container.
+    pub fn fits(&self, container: Container) -> bool {
+        let kindred = Kindred { container, filter: Filter::default() };
+        package::packager(kindred, self.stream.video(), self.stream.audio()).is_ok()
+    }
+
     /// Where a new viewer of a derived feed starts if not at its newest start: `fast_cache` earlier.
     pub fn start_of(&self, kindred: Kindred) -> Option<u64> {
         self.derived(kindred)?.feed.back(self.vhost.http_remux.fast_cache_ms)

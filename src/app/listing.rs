@@ -10,8 +10,8 @@
 //! ```
 //!
 //! A client sees the streams of the vhost that its request reaches, as with any other resource. What is not known is
-//! `null`. `urls` has paths: of the RTMP port for `rtmp`, else of the HTTP port, by the extension of each `mount`
-//! (`hls` for `.m3u8`). `publisher` is false while the stream waits for its encoder to come back. At most
+//! `null`. `urls` has paths: of the RTMP port for `rtmp`, else of the HTTP port, by the extension of each `mount` that
+//! can carry the stream. `publisher` is false while the stream waits for its encoder to come back. At most
 //! [`MAX_LISTED`] streams are told of, in order of their names; `more` counts the others.
 
 use super::hub::{Live, Publisher};
@@ -19,6 +19,7 @@ use super::mount::{self, percent_encode};
 use super::world::World;
 use crate::conf::Vhost;
 use crate::media::frame::HeaderKey;
+use crate::media::package::Container;
 use crate::media::stream::Stream;
 use crate::wire::avtag::{self, AudioCodec, VideoCodec};
 use crate::wire::{aac, avc, hevc, names};
@@ -41,9 +42,8 @@ pub fn json(world: &World, host: Option<&str>, query: &str) -> Result<String, (u
         suffix.push_str("?vhost=");
         percent_encode(&vhost.name, &mut suffix);
     }
-    let of_vhost = |live: &&Live| {
-        live.vhost.name == vhost.name && !live.ended && live.publisher != Publisher::Vacant
-    };
+    let of_vhost =
+        |live: &&Live| live.vhost.name == vhost.name && !live.ended && live.publisher != Publisher::Vacant;
     let mut streams: Vec<&Live> = world.hub.iter().filter(of_vhost).collect();
     streams.sort_unstable_by(|a, b| a.name.cmp(&b.name));
 
@@ -102,12 +102,9 @@ fn urls<'a>(live: &Live, vhost: &'a Vhost, suffix: &str) -> Vec<(&'a str, String
     // RTMP players send the path as it is written, so nothing is escaped in it.
     let mut urls = vec![("rtmp", format!("/{app}/{stream}{suffix}"))];
     for mount in vhost.http_remux.mounts.iter().filter(|_| vhost.http_remux.enabled) {
-        let kind = match mount.rsplit_once('.') {
-            Some((_, "m3u8")) => "hls",
-            Some((_, extension)) => extension,
-            None => continue,
-        };
-        if urls.iter().any(|(known, _)| *known == kind) {
+        let Some((_, kind)) = mount.rsplit_once('.') else { continue };
+        let fits = Container::of_extension(kind).is_none_or(|container| live.fits(container));
+        if !fits || urls.iter().any(|(known, _)| *known == kind) {
             continue;
         }
         if let Some(path) = mount::path(mount, app, stream) {
@@ -353,7 +350,11 @@ mod tests {
         let all: String = (0..=0x1ff).filter_map(char::from_u32).chain(['\u{2028}', '\u{1f600}']).collect();
         let escaped = Text(&all).to_string();
         assert!(!escaped.contains(|c: char| c.is_ascii_control() || matches!(c, '\u{2028}' | '<')));
-        assert!(escaped.starts_with(r#""\u0000\u0001"#) && escaped.contains(r##" !\"#$"##) && escaped.contains(r"[\\]"));
+        assert!(
+            escaped.starts_with(r#""\u0000\u0001"#)
+                && escaped.contains(r##" !\"#$"##)
+                && escaped.contains(r"[\\]")
+        );
     }
 
     #[test]

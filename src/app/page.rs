@@ -196,7 +196,11 @@ mod tests {
             let name = file.path.rsplit('/').next().unwrap();
             assert!(name.is_empty() || all.contains(&format!("/{name}\"")), "{name} is used by nothing");
             let foreign = text(file).contains("http://") || text(file).contains("https://");
-            assert!(!foreign || file.path.ends_with(".svg") || file.path.ends_with("page.js"), "{}", file.path);
+            assert!(
+                !foreign || file.path.ends_with(".svg") || file.path.ends_with("page.js"),
+                "{}",
+                file.path
+            );
         }
         let size: usize = FILES.iter().map(|file| file.body.len()).sum();
         assert!(size < 120_000, "{size} bytes: too many to stay below 40 KB compressed");

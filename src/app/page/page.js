@@ -10,7 +10,6 @@ const RTMP_PORT = 1935;
 const SVG = "http://www.w3.org/2000/svg";
 
 const $ = (id) => document.getElementById(id);
-const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 const WAYS = {
   rtmp: ["RTMP", "VLC, ffplay, other servers"],
@@ -164,11 +163,12 @@ function makeCard(key) {
     visible: false,
     badge: el("span", { className: "badge" }),
     name: el("h2", { className: "name" }),
+    emblem: el("span"),
     line: el("p", { className: "line" }),
     tech: el("p", { className: "tech" }),
   };
   const link = el("a", { className: "card", href: hashOf(key) });
-  link.append(el("div", { className: "picture" }, icon("play"), canvas, card.badge), card.name, card.line, card.tech);
+  link.append(el("div", { className: "picture" }, card.emblem, canvas, card.badge), card.name, card.line, card.tech);
   card.item = el("li", {}, link);
   watchers?.observe(card.item);
   card.visible = !watchers;
@@ -197,6 +197,11 @@ function showCards(streams) {
     let card = cards.get(stream.key);
     if (!card) cards.set(stream.key, (card = makeCard(stream.key)));
     put(card.name, stream.key);
+    const emblem = stream.audio && !stream.video ? "sound" : "play";
+    if (card.emblem.dataset.icon !== emblem) {
+      card.emblem.dataset.icon = emblem;
+      card.emblem.replaceChildren(icon(emblem));
+    }
     put(card.badge, stream.publisher ? duration(stream.seconds) : "Reconnecting");
     card.item.classList.toggle("away", !stream.publisher);
     put(card.line, spread(many(stream.viewers, "viewer"), stream.kbps !== null && bitrate(stream.kbps)));
@@ -345,6 +350,7 @@ function showState() {
   $("veil").classList.toggle("still", state === "failed" || Boolean(absent));
   put($("veil-text"), text);
   $("stage").dataset.state = state;
+  $("only").hidden = Boolean(text) || !stream?.audio || Boolean(stream.video);
   const paused = state === "paused";
   setIcon($("play"), paused ? "play" : "pause", paused ? "Play" : "Pause");
   const silent = video.muted || video.volume === 0;
@@ -398,6 +404,7 @@ function awake() {
 }
 
 function setUpPlayer() {
+  $("only").append(icon("sound"));
   setIcon($("full"), "full", "Full screen");
   setIcon($("pip"), "pip", "Picture in picture");
   $("pip").hidden = !document.pictureInPictureEnabled;
@@ -570,6 +577,5 @@ $("qr").addEventListener("click", ({ target }) => target === $("qr") && $("qr").
 addEventListener("hashchange", () => route());
 addEventListener("keydown", onKey);
 document.addEventListener("visibilitychange", () => poll());
-document.documentElement.classList.toggle("calm", calm.matches);
 route();
 poll();

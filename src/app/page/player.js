@@ -512,7 +512,7 @@ export async function snapshot(stream, canvas, limitMs = 6_000) {
       const taken = next(buffer, "updateend", abort.signal);
       buffer.appendBuffer(segment.bytes);
       await taken;
-      if (video.buffered.length) video.currentTime = Math.max(video.currentTime, video.buffered.start(0));
+      if (video.buffered.length && video.currentTime < video.buffered.start(0)) video.currentTime = video.buffered.start(0);
       if (video.readyState >= 2 && video.videoWidth && !video.seeking) return draw(video, canvas);
     }
   } catch {
