@@ -22,7 +22,8 @@ use crate::media::frame::HeaderKey;
 use crate::media::package::Container;
 use crate::media::stream::Stream;
 use crate::wire::avtag::{self, AudioCodec, VideoCodec};
-use crate::wire::{aac, avc, hevc, names};
+use crate::wire::mp4::config;
+use crate::wire::{aac, av1, avc, hevc, names};
 use std::fmt::{self, Write};
 
 /// Streams in one answer at most.
@@ -131,45 +132,37 @@ impl Video {
         let codec = stream.video()?;
         let mut video = Video { codec, size: (0, 0), profile: None, level: None, mp4: None };
         let Some(message) = stream.codec().get(HeaderKey::Video(0)) else { return Some(video) };
-        let data = avtag::video(message);
+        let tag = avtag::video(message);
+        let record = tag.data(message);
         match codec {
+            // The header is of what came before.
+            _ if codec != tag.codec => {}
             VideoCodec::Avc => {
-                if let Some(config) = avc::parse_config(data.data(message)) {
-                    video.avc(&config);
+                if let Some(config) = avc::parse_config(record) {
+                    video.size = (config.width, config.height);
+                    video.profile = Some(avc::profile_name(config.profile));
+                    video.level = Some(format!("{}.{}", config.level / 10, config.level % 10));
                 }
+                video.mp4 = config::avc(record).map(|config| config.codec);
             }
             VideoCodec::Hevc => {
-                if let Some(config) = hevc::parse_config(data.data(message)) {
-                    video.hevc(&config);
+                if let Some(config) = hevc::parse_config(record) {
+                    video.size = (config.width, config.height);
+                    video.profile = Some(hevc::profile_name(config.profile));
+                    video.level = Some(format!("{}.{}", config.level / 30, config.level % 30 / 3));
                 }
+                video.mp4 = config::hevc(record).map(|config| config.codec);
+            }
+            VideoCodec::Av1 => {
+                if let Some(config) = av1::parse_config(record) {
+                    video.size = (config.width, config.height);
+                    video.level = Some(format!("{}.{}", 2 + config.level / 4, config.level % 4));
+                }
+                video.mp4 = config::av1(record).map(|config| config.codec);
             }
             _ => {}
         }
         Some(video)
-    }
-
-    fn avc(&mut self, config: &avc::AvcConfig) {
-        let avc::AvcConfig { profile, compatibility, level, width, height, .. } = *config;
-        self.size = (width, height);
-        self.profile = Some(avc::profile_name(profile));
-        self.level = Some(format!("{}.{}", level / 10, level % 10));
-        self.mp4 = Some(format!("avc1.{profile:02x}{compatibility:02x}{level:02x}"));
-    }
-
-    fn hevc(&mut self, config: &hevc::HevcConfig) {
-        self.size = (config.width, config.height);
-        self.profile = Some(hevc::profile_name(config.profile));
-        self.level = Some(format!("{}.{}", config.level / 30, config.level % 30 / 3));
-        // ISO/IEC 14496-15, annex E.3: the compatibility flags in reverse order of bits, trailing zero bytes left out.
-        let space = ["", "A", "B", "C"].get(usize::from(config.profile_space)).unwrap_or(&"");
-        let tier = if config.high_tier { 'H' } else { 'L' };
-        let compatibility = config.compatibility.reverse_bits();
-        let mut text = format!("hvc1.{space}{}.{compatibility:x}.{tier}{}", config.profile, config.level);
-        let used = config.constraints.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        for byte in config.constraints.iter().take(used) {
-            let _ = write!(text, ".{byte:x}");
-        }
-        self.mp4 = Some(text);
     }
 }
 
@@ -198,20 +191,21 @@ impl Audio {
     fn of(stream: &Stream) -> Option<Audio> {
         let codec = stream.audio()?;
         let mut audio = Audio { codec: codec.to_string(), rate: None, channels: None, mp4: None };
+        let message = stream.codec().get(HeaderKey::Audio(0));
+        let header = message.map(|message| avtag::audio(message).data(message));
         match codec {
             AudioCodec::Aac => {
-                let message = stream.codec().get(HeaderKey::Audio(0));
-                let config = message.and_then(|m| aac::parse_config(avtag::audio(m).data(m)));
-                if let Some(config) = config {
+                if let Some(config) = header.and_then(aac::parse_config) {
                     audio.codec = config.profile_name().to_owned();
                     audio.rate = Some(config.output_rate);
                     let channels = if config.ps { 2 } else { config.channels };
                     audio.channels = (channels > 0).then_some(channels);
-                    audio.mp4 = Some(format!("mp4a.40.{}", config.object_type));
                 }
+                audio.mp4 = header.and_then(config::aac).map(|config| config.codec);
             }
-            AudioCodec::Mp3 => audio.mp4 = Some("mp4a.6B".to_owned()),
+            AudioCodec::Mp3 | AudioCodec::Mp38k => audio.mp4 = Some("mp4a.6b".to_owned()),
             AudioCodec::Opus => audio.mp4 = Some("opus".to_owned()),
+            AudioCodec::Flac => audio.mp4 = Some("flac".to_owned()),
             _ => {}
         }
         Some(audio)
@@ -225,14 +219,17 @@ impl fmt::Display for Audio {
     }
 }
 
-/// The type of the stream as fragmented MP4; `None` when it holds a track that goes into none, or nothing known yet.
+/// The type of the stream as fragmented MP4. A picture whose sound goes into none is had without; `None` for anything
+/// else that goes into none or is not known yet.
 fn mime(video: Option<&Video>, audio: Option<&Audio>) -> Option<String> {
-    let kind = if video.is_some() { "video" } else { "audio" };
-    let video = video.map(|video| video.mp4.as_deref());
-    let audio = audio.map(|audio| audio.mp4.as_deref());
-    let codecs: Option<Vec<&str>> = video.into_iter().chain(audio).collect();
-    let codecs = codecs.filter(|codecs| !codecs.is_empty())?;
-    Some(format!("{kind}/mp4; codecs=\"{}\"", codecs.join(",")))
+    let sound = audio.and_then(|audio| audio.mp4.as_deref());
+    match (video, sound) {
+        (None, sound) => Some(format!("audio/mp4; codecs=\"{}\"", sound?)),
+        (Some(video), None) => Some(format!("video/mp4; codecs=\"{}\"", video.mp4.as_deref()?)),
+        (Some(video), Some(sound)) => {
+            Some(format!("video/mp4; codecs=\"{},{sound}\"", video.mp4.as_deref()?))
+        }
+    }
 }
 
 /// A JSON string. Beside what must be escaped, so are the characters that could end a script or a line in one.
@@ -397,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn the_type_names_both_tracks_or_there_is_none() {
+    fn the_type_names_what_is_in_the_file() {
         let mut world = world();
         let id = publish(&mut world, "", "x");
         let mut put = |kind, payload: &'static [u8]| {
@@ -407,12 +404,15 @@ mod tests {
         let sound = put(Kind::Audio, b"\xaf\x00\x12\x10");
         assert!(sound.contains(r#""mime":"audio/mp4; codecs=\"mp4a.40.2\"""#), "{sound}");
         assert!(sound.contains(r#""audio":{"codec":"AAC LC","rate":44100,"channels":2}"#), "{sound}");
-        // The record of main profile, level 4.1, in the main tier (annex E.3 gives this text for it).
-        let record = b"\x1c\x00\0\0\0\x01\x01\x60\0\0\0\xb0\0\0\0\0\0\x7b\xf0\0\xfc\xfd\xf8\xf8\0\0\x0f\0";
-        let both = put(Kind::Video, record);
-        assert!(both.contains(r#"codecs=\"hvc1.1.6.L123.b0,mp4a.40.2\"""#), "{both}");
-        assert!(both.contains(r#""width":null,"height":null,"profile":"Main","level":"4.1""#), "{both}");
+        assert!(sound.contains(r#""mp4":"/live/x.mp4""#) && !sound.contains(".mp3"), "{sound}");
+        let avc = b"\x17\0\0\0\0\x01\x42\xc0\x1e\xff\xe1\0\x0b\x67\x42\xc0\x1e\xd9\x03\xc5\x68\x40\0\0\x01\0\x02\x68\xce";
+        let both = put(Kind::Video, avc);
+        assert!(both.contains(r#""width":240,"height":160,"profile":"Baseline","level":"3.0""#), "{both}");
+        assert!(both.contains(r#"codecs=\"avc1.42c01e,mp4a.40.2\"""#), "{both}");
+        let speex = put(Kind::Audio, b"\xb6speex");
+        assert!(speex.contains(r#""codec":"Speex","rate":null,"channels":null"#), "{speex}");
         let vp6 = put(Kind::Video, b"\x14\0vp6");
         assert!(vp6.contains(r#""codec":"VP6","width":null"#) && vp6.contains(r#""mime":null"#), "{vp6}");
+        assert!(!vp6.contains(".mp4"), "{vp6}");
     }
 }

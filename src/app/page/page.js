@@ -1,6 +1,6 @@
 // The page: what is live, and a place to watch one stream.
 // All words of the server or of publishers enter the document as text, never as markup.
-import { Player, draw, snapshot, way } from "./player.js";
+import { Player, draw, plan, snapshot } from "./player.js";
 import { encode } from "./qr.js";
 
 const POLL_MS = 3_000;
@@ -220,7 +220,7 @@ async function refreshPictures() {
   if (busy || watching || document.hidden || navigator.connection?.saveData) return;
   const due = ({ key, visible, drawnAt }) => {
     const stream = known.get(key);
-    return visible && stream?.publisher && stream.video && way(stream) === "mse" && performance.now() - drawnAt > PICTURE_MS;
+    return visible && stream?.publisher && stream.video && plan(stream)?.way === "mse" && performance.now() - drawnAt > PICTURE_MS;
   };
   const card = [...cards.values()].find(due);
   if (!card) return;
@@ -277,13 +277,16 @@ function watch(key) {
   tryOpen();
 }
 
-/** Opens the stream as soon as the list has it. */
+let planned = "";
+
+/** Opens the stream as soon as the list has it, and again when there is another way to play it. */
 function tryOpen() {
   const stream = known.get(watching);
   if (!stream) return;
   fillWays(Object.entries(stream.urls));
-  if (player.state === "idle" || (player.state === "failed" && way(stream))) {
+  if (player.state === "idle" || (player.state === "failed" && planned !== JSON.stringify(plan(stream)))) {
     player.quiet = !stream.publisher;
+    planned = JSON.stringify(plan(stream));
     player.open(stream);
   }
 }
@@ -326,6 +329,7 @@ function showWatched() {
     put(statNodes.Picture, (v && spread(size(v), [codecName(v.codec), v.profile, v.level].filter(Boolean).join(" "))) || "–");
     const channels = a?.channels && ({ 1: "mono", 2: "stereo" }[a.channels] ?? `${a.channels} channels`);
     put(statNodes.Sound, (a && spread(codecName(a.codec), a.rate && `${a.rate / 1000} kHz`, channels)) || "–");
+    if (player.silent) put(statNodes.Sound, `${codecName(a.codec)}, not played by this browser`);
     tryOpen();
   } else if (listing) {
     put($("watch-sub"), "Not live now. It starts here by itself when it is.");

@@ -28,11 +28,20 @@ const RETRY_MS = { least: 500, most: 10_000 };
 const TICK_MS = 200;
 const HLS = "application/vnd.apple.mpegurl";
 
-/** How a stream can be played here: "mse", "hls", or null. */
-export function way(stream) {
-  const { urls, mime } = stream;
-  if (urls.mp4 && Source && (!mime || Source.isTypeSupported(mime))) return "mse";
-  if (urls.hls && document.createElement("video").canPlayType(HLS)) return "hls";
+const plays = (mime) => Boolean(Source?.isTypeSupported(mime));
+
+/**
+ * How a stream can be played here: { way: "mse" or "hls", url, silent: its sound cannot be played here }, or null.
+ * Chrome, for one, knows no MP3 in MP4: the picture alone is better than nothing then.
+ */
+export function plan(stream) {
+  const { urls, mime, video } = stream;
+  if (urls.mp4 && Source) {
+    if (!mime || plays(mime)) return { way: "mse", url: urls.mp4, silent: false };
+    const url = `${urls.mp4}${urls.mp4.includes("?") ? "&" : "?"}only_video=1`;
+    if (video && plays(mime.replace(/,.*"/, '"'))) return { way: "mse", url, silent: true };
+  }
+  if (urls.hls && document.createElement("video").canPlayType(HLS)) return { way: "hls", url: urls.hls, silent: false };
   return null;
 }
 
@@ -74,6 +83,8 @@ export class Player extends EventTarget {
   reconnects = 0;
   /** The stream's encoder is away: silence is no fault then. */
   quiet = false;
+  /** This browser cannot play the sound. */
+  silent = false;
   /** The browser lets it play without sound only. */
   muteForced = false;
 
@@ -127,11 +138,13 @@ export class Player extends EventTarget {
   /** Plays the stream that the listing describes so. */
   open(stream) {
     this.close();
-    this.#way = way(stream);
+    const found = plan(stream);
+    this.#way = found?.way;
+    this.silent = Boolean(found?.silent);
     this.reconnects = this.#attempt = this.#faults = 0;
     this.#reserve = RESERVE.least;
-    if (!this.#way) return this.#tell("failed", "This browser cannot play this stream.");
-    this.#url = stream.urls[this.#way === "hls" ? "hls" : "mp4"];
+    if (!found) return this.#tell("failed", "This browser cannot play this stream.");
+    this.#url = found.url;
     this.#ticker = setInterval(() => this.#tick(), TICK_MS);
     this.#connect();
   }
@@ -301,7 +314,7 @@ export class Player extends EventTarget {
     if (!next || this.#buffer?.updating || (this.#media && !this.#buffer)) return;
     if (next.init) {
       const { mime } = next;
-      if (!mime || !Source.isTypeSupported(mime)) {
+      if (!mime || !plays(mime)) {
         this.#disconnect();
         return this.#tell("failed", `This browser cannot play ${mime ?? "these codecs"}.`);
       }
@@ -504,8 +517,8 @@ export async function snapshot(stream, canvas, limitMs = 6_000) {
     video.src = url;
     await opened;
     let buffer = null;
-    for await (const segment of segments(stream.urls.mp4, abort.signal)) {
-      if (segment.init && (!segment.mime || !Source.isTypeSupported(segment.mime))) return false;
+    for await (const segment of segments(plan(stream).url, abort.signal)) {
+      if (segment.init && (!segment.mime || !plays(segment.mime))) return false;
       if (segment.init && !buffer) buffer = media.addSourceBuffer(segment.mime);
       else if (segment.init) return false;
       if (!buffer) continue;
