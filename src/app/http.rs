@@ -3,6 +3,7 @@
 use super::conn::{Conn, Role};
 use super::hub::{Live, Publisher, StreamId};
 use super::mount;
+use super::page;
 use super::rtmp::viewer_left;
 use super::viewer::Viewer;
 use super::world::{Timer, World};
@@ -175,15 +176,27 @@ fn on_request(conn: &mut Conn, world: &mut World, request: &Request) {
         Method::Options | Method::Other => {
             refuse(conn, world, request, cors, 405, "only GET, HEAD and OPTIONS are answered here");
         }
-        Method::Get | Method::Head => match route(world, request) {
-            Ok(target) => live(conn, world, request, cors, &target),
-            Err((status, why)) => refuse(conn, world, request, cors, status, &why),
-        },
+        Method::Get | Method::Head => {
+            if let Some(resource) = page::find(world, request) {
+                return page::answer(conn, world, request, resource);
+            }
+            match route(world, request) {
+                Ok(target) => live(conn, world, request, cors, &target),
+                Err((status, why)) => refuse(conn, world, request, cors, status, &why),
+            }
+        }
     }
 }
 
 /// A one-line answer with the reason.
-fn refuse(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, status: u16, why: &str) {
+pub(super) fn refuse(
+    conn: &mut Conn,
+    world: &mut World,
+    request: &Request,
+    cors: Cors,
+    status: u16,
+    why: &str,
+) {
     let head_only = request.method == Method::Head;
     response::text(conn.out.buffer(), status, why, request.keep_alive, cors, head_only);
     log::debug!(target: "http", "{} {}: {status} {}: {why}", conn.tag(), conn.peer, printable(&request.path, QUOTED));

@@ -10,6 +10,7 @@
 //! A stream is freed when it is vacant and nobody watches or waits.
 
 use super::fanout::Fanout;
+use super::rate::Rate;
 use super::world::{Action, Timer, World};
 use crate::conf::{self, OnBusy, Vhost};
 use crate::media::cursor::{Filter, Join, Start};
@@ -79,6 +80,10 @@ pub struct Live {
     pub waiting: Vec<Id>,
     /// It is over: viewers get what is left, then the end.
     pub ended: bool,
+    /// When it began; a publisher who takes over or is back in time does not begin it anew.
+    pub since: u64,
+    /// How fast it comes in.
+    pub rate: Rate,
     last_frame: u64,
     last_trim: u64,
     ticking: bool,
@@ -98,6 +103,8 @@ impl Live {
             fanout: Fanout::default(),
             waiting: Vec::new(),
             ended: false,
+            since: 0,
+            rate: Rate::default(),
             last_frame: 0,
             last_trim: 0,
             ticking: false,
@@ -114,6 +121,11 @@ impl Live {
     /// Whether somebody sends it now and it is known what it carries.
     pub fn can_start(&self, now: u64) -> bool {
         !self.ended && !matches!(self.publisher, Publisher::Vacant) && self.stream.is_ready(now)
+    }
+
+    /// Those who watch it now.
+    pub fn viewers(&self) -> usize {
+        self.fanout.len()
     }
 
     /// How a viewer joins who began to wait when the feed's end was `since`.
@@ -151,6 +163,12 @@ impl Live {
         }
         self.derived.push((Derived::new(kindred, packager, &self.stream, limits), 1));
         Ok(())
+    }
+
+    /// Whether the stream can be had in this container.
+    pub fn fits(&self, container: Container) -> bool {
+        let kindred = Kindred { container, filter: Filter::default() };
+        package::packager(kindred, self.stream.video(), self.stream.audio()).is_ok()
     }
 
     /// Where a new viewer of a derived feed starts if not at its newest start: `fast_cache` earlier.
@@ -228,6 +246,11 @@ impl Hub {
         live.filter(fits).find(|live| live.publisher != Publisher::Vacant).map(|live| live.name.app())
     }
 
+    /// All streams, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Live> {
+        self.streams.iter().map(|(_, live)| live)
+    }
+
     /// Streams held.
     pub fn len(&self) -> usize {
         self.streams.len()
@@ -291,6 +314,10 @@ impl World {
         if let Publisher::Live(Source::Peer(old, _)) = live.publisher {
             self.actions.push_back(Action::Evict(old));
         }
+        if live.publisher == Publisher::Vacant {
+            live.since = now;
+        }
+        live.rate.begin(now, live.stream.counters().bytes);
         live.publisher = Publisher::Live(by);
         live.vhost = vhost.clone();
         live.stream.feed.set_limits(limits(&vhost.play));
@@ -327,6 +354,7 @@ impl World {
         if let Some(frame) = live.stream.feed.newest() {
             live.derived.iter_mut().for_each(|(derived, _)| derived.push(frame));
         }
+        live.rate.note(now, live.stream.counters().bytes);
         if !live.told && live.stream.is_ready(now) {
             live.told = true;
             log::info!(target: "stream", "{} is live: {}", live.name, describe(&live.stream));

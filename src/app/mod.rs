@@ -4,6 +4,7 @@
 //! - [`world`] what all connections share
 //! - [`conn`] one connection; [`rtmp`] and [`http`] what its peer may do; [`viewer`] how a stream is written to it
 //! - [`hub`] the streams by name, their publishers; [`fanout`] their viewers, in phases
+//! - [`page`] the page for browsers, with [`listing`] (what is live) and [`rate`] (how fast it comes in)
 //! - [`demo`] the built-in picture; [`banner`] what is printed at the start
 #![forbid(unsafe_code)]
 pub mod banner;
@@ -12,8 +13,11 @@ pub mod demo;
 pub mod fanout;
 pub mod http;
 pub mod hub;
+pub mod listing;
 pub mod mount;
+pub mod page;
 pub mod quiet;
+pub mod rate;
 pub mod rtmp;
 pub mod server;
 pub mod viewer;

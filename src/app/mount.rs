@@ -30,9 +30,54 @@ pub fn matches<'a>(mount: &str, path: &'a str) -> Option<Hit<'a>> {
     whole.then_some(hit)
 }
 
+/// The path of a stream by a mount, percent-encoded; `None` when the mount names no stream.
+pub fn path(mount: &str, app: &str, stream: &str) -> Option<String> {
+    let template = mount.split_once('/')?.1;
+    let (before, suffix) = template.split_once("[stream]")?;
+    let mut out = String::from("/");
+    match before.split_once("[app]") {
+        None => out.push_str(before),
+        Some((prefix, between)) => {
+            out.push_str(prefix);
+            percent_encode(app, &mut out);
+            out.push_str(between);
+        }
+    }
+    percent_encode(stream, &mut out);
+    out.push_str(suffix);
+    Some(out)
+}
+
+/// Appends `text` with every byte escaped that means something in a URL; slashes stay.
+pub fn percent_encode(text: &str, out: &mut String) {
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                out.push(char::from(byte));
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_leads_back_to_its_stream() {
+        for mount in ["[vhost]/[app]/[stream].flv", "/[app]/[stream].ts", "cam.lan/tv/[app]-[stream].flv"] {
+            for (app, stream) in [("live", "x"), ("a/b", "ü #1?%"), ("live", "\"<script>&'")] {
+                let path = path(mount, app, stream).unwrap();
+                assert!(path.is_ascii() && !path.contains(['<', '"', ' ', '?', '#']), "{path}");
+                let hit = matches(mount, &path).unwrap();
+                let decoded = |text| crate::wire::names::percent_decode(text).unwrap();
+                assert_eq!((decoded(hit.app.unwrap()), decoded(hit.stream)), (app.into(), stream.into()));
+            }
+        }
+        assert_eq!(path("[vhost]/flv/[stream].flv", "live", "7").as_deref(), Some("/flv/7.flv"));
+        assert_eq!(path("[vhost]/all.flv", "live", "7"), None);
+    }
 
     #[test]
     fn paths_lead_to_streams() {

@@ -261,6 +261,14 @@ static HTTP_SERVER: &[Directive] = &[
         docs: "Answer with CORS headers, so that web pages of other hosts can play.",
         set: |d, v| d.config.http_server.crossdomain = v.flag(),
     },
+    Directive {
+        name: "page",
+        aliases: &[],
+        kind: Kind::Flag,
+        default: "on",
+        docs: "Serve the page at `/`, where a browser lists and plays the streams of the host that it asks for.",
+        set: |d, v| d.config.http_server.page = v.flag(),
+    },
 ];
 
 static VHOST: &[Directive] = &[

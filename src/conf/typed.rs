@@ -85,6 +85,8 @@ pub struct HttpServer {
     pub listen: Vec<Listen>,
     /// `crossdomain`: answer with CORS headers, so that web pages of other hosts can play. Default on.
     pub crossdomain: bool,
+    /// `page`: serve the page at `/` that lists and plays the streams. Default on.
+    pub page: bool,
 }
 
 /// `vhost NAME { }`.
@@ -257,7 +259,7 @@ const BLANK: Config = Config {
     reuse_port: false,
     trusted_proxies: Vec::new(),
     log: Log { tank: LogTank::Console, level: log::LevelFilter::Off, file: String::new() },
-    http_server: HttpServer { enabled: false, listen: Vec::new(), crossdomain: false },
+    http_server: HttpServer { enabled: false, listen: Vec::new(), crossdomain: false, page: false },
     vhosts: Vec::new(),
 };
 

@@ -1,0 +1,222 @@
+//! The page for browsers: files that are part of the program, and the list of what is live.
+//!
+//! ```text
+//!   /                       the page
+//!   /runnel/…               its style sheet, its scripts and its icon
+//!   /runnel/streams.json    what is live on the host that is asked for (`listing`)
+//! ```
+//!
+//! Paths are matched as a whole, so an app may be called `runnel`. The files carry an entity tag of their content and
+//! are asked for anew each time, which costs an empty answer while they are the same. A policy lets the page run its
+//! own scripts and reach its own server only. The list has no cross-origin headers: pages of other hosts may play a
+//! stream that they know (`crossdomain`), but not look up which there are.
+
+use super::conn::Conn;
+use super::http::refuse;
+use super::listing;
+use super::world::World;
+use crate::proto::http::request::{Method, Request};
+use crate::proto::http::response::{Cors, Head, Length};
+
+/// Unsent bytes from which on a connection gets no more pages: nobody asks for so many before reading.
+const MAX_UNSENT: usize = 256 << 10;
+
+/// What every answer says besides.
+const SAFE: &str = "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n";
+/// What the page may do.
+const POLICY: &str = "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; \
+    img-src 'self' blob:; media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+    frame-ancestors 'self'; require-trusted-types-for 'script'\r\n";
+
+/// A file in the program.
+#[derive(Debug)]
+struct File {
+    path: &'static str,
+    content_type: &'static str,
+    body: &'static [u8],
+    tag: u64,
+}
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+static FILES: [File; 7] = [
+    file("/", HTML, include_bytes!("page/index.html")),
+    file("/runnel/page.css", CSS, include_bytes!("page/page.css")),
+    file("/runnel/page.js", SCRIPT, include_bytes!("page/page.js")),
+    file("/runnel/player.js", SCRIPT, include_bytes!("page/player.js")),
+    file("/runnel/mp4.js", SCRIPT, include_bytes!("page/mp4.js")),
+    file("/runnel/qr.js", SCRIPT, include_bytes!("page/qr.js")),
+    file("/runnel/icon.svg", "image/svg+xml", include_bytes!("page/icon.svg")),
+];
+
+const fn file(path: &'static str, content_type: &'static str, body: &'static [u8]) -> File {
+    File { path, content_type, body, tag: fnv1a(body) }
+}
+
+/// The FNV-1a hash of a file, as its entity tag.
+const fn fnv1a(mut bytes: &[u8]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    while let Some((byte, rest)) = bytes.split_first() {
+        hash = (hash ^ *byte as u64).wrapping_mul(0x0100_0000_01b3);
+        bytes = rest;
+    }
+    hash
+}
+
+/// Something that the page consists of.
+#[derive(Debug, Clone, Copy)]
+pub struct Resource(Kind);
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    File(&'static File),
+    Streams,
+}
+
+/// What a request asks for, if it is for the page and the page is on.
+pub fn find(world: &World, request: &Request) -> Option<Resource> {
+    if !world.config.http_server.page {
+        return None;
+    }
+    let kind = match request.path.as_str() {
+        "/runnel/streams.json" => Kind::Streams,
+        path => Kind::File(FILES.iter().find(|file| file.path == path)?),
+    };
+    Some(Resource(kind))
+}
+
+/// Answers a GET or HEAD.
+pub fn answer(conn: &mut Conn, world: &mut World, request: &Request, resource: Resource) {
+    if conn.out.len() > MAX_UNSENT {
+        refuse(conn, world, request, Cors::No, 503, "read the answers before asking for more");
+        return conn.finish(world, "asked for more than it read");
+    }
+    match resource.0 {
+        Kind::File(file) => {
+            let tag = format!("\"{:016x}\"", file.tag);
+            let same = request.if_none_match.as_deref().is_some_and(|known| matches_tag(known, &tag));
+            let policy = if file.content_type == HTML { POLICY } else { "" };
+            let extra = format!("Cache-Control: no-cache\r\nETag: {tag}\r\n{SAFE}{policy}");
+            send(conn, world, request, file.content_type, &extra, (!same).then_some(file.body));
+        }
+        Kind::Streams => match listing::json(world, request.host.as_deref(), &request.query) {
+            Ok(body) => {
+                let extra = format!("Cache-Control: no-store\r\n{SAFE}");
+                send(conn, world, request, "application/json", &extra, Some(body.as_bytes()));
+            }
+            Err((status, why)) => refuse(conn, world, request, Cors::No, status, &why),
+        },
+    }
+}
+
+/// Whether `If-None-Match` names the tag; weak comparison (RFC 9110, section 13.1.2).
+fn matches_tag(known: &str, tag: &str) -> bool {
+    let mut tags = known.split(',').map(str::trim);
+    tags.any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
+}
+
+/// Sends `body`, or without one that the client's copy is good still.
+fn send(
+    conn: &mut Conn,
+    world: &mut World,
+    request: &Request,
+    content_type: &str,
+    extra: &str,
+    body: Option<&[u8]>,
+) {
+    let keep_alive = request.keep_alive;
+    let head = |status, content_type, length| Head {
+        status,
+        content_type,
+        length,
+        keep_alive,
+        cors: Cors::No,
+        extra,
+    };
+    let out = conn.out.buffer();
+    match body {
+        Some(body) => {
+            head(200, content_type, Length::Known(body.len() as u64)).write(out);
+            if request.method == Method::Get {
+                out.extend_from_slice(body);
+            }
+        }
+        // An answer of this status has no body and needs no length.
+        None => head(304, "", Length::ToClose).write(out),
+    }
+    if !keep_alive {
+        conn.finish(world, "answered");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conf::Config;
+    use crate::proto::http::request::Requests;
+    use std::rc::Rc;
+
+    fn world(page: bool) -> World {
+        let mut config = Config::default();
+        config.http_server.page = page;
+        World::new(Rc::new(config))
+    }
+
+    fn get(path: &str) -> Request {
+        let text = format!("GET {path} HTTP/1.1\r\nHost: cam.lan\r\n\r\n");
+        Requests::default().feed(&mut text.as_bytes()).unwrap().unwrap()
+    }
+
+    #[test]
+    fn the_page_has_its_paths_and_no_others() {
+        let world = world(true);
+        for path in ["/", "/?x=1", "/runnel/page.js", "/runnel/page.css", "/runnel/streams.json?vhost=a"] {
+            assert!(find(&world, &get(path)).is_some(), "{path}");
+        }
+        for path in ["/runnel", "/runnel/", "/runnel/x.flv", "/page.js", "//", "/index.html", "/runnel/../"] {
+            assert!(find(&world, &get(path)).is_none(), "{path}");
+        }
+    }
+
+    #[test]
+    fn page_off_hides_it() {
+        let world = world(false);
+        for path in FILES.iter().map(|file| file.path).chain(["/runnel/streams.json"]) {
+            assert!(find(&world, &get(path)).is_none(), "{path}");
+        }
+    }
+
+    #[test]
+    fn every_file_that_the_page_names_is_there() {
+        let text = |file: &File| String::from_utf8(file.body.to_vec()).unwrap();
+        let all: String = FILES.iter().map(text).collect();
+        for file in &FILES {
+            let name = file.path.rsplit('/').next().unwrap();
+            assert!(name.is_empty() || all.contains(&format!("/{name}\"")), "{name} is used by nothing");
+            let foreign = text(file).contains("http://") || text(file).contains("https://");
+            assert!(
+                !foreign || file.path.ends_with(".svg") || file.path.ends_with("page.js"),
+                "{}",
+                file.path
+            );
+        }
+        let size: usize = FILES.iter().map(|file| file.body.len()).sum();
+        assert!(size < 120_000, "{size} bytes: too many to stay below 40 KB compressed");
+    }
+
+    #[test]
+    fn tags_match_as_browsers_and_caches_send_them() {
+        for known in ["\"a\"", "W/\"a\"", "\"b\", W/\"a\"", "*"] {
+            assert!(matches_tag(known, "\"a\""), "{known}");
+        }
+        for known in ["", "a", "\"b\"", "\"a"] {
+            assert!(!matches_tag(known, "\"a\""), "{known}");
+        }
+        let mut tags: Vec<u64> = FILES.iter().map(|file| file.tag).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        assert_eq!(tags.len(), FILES.len());
+    }
+}
