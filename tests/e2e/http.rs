@@ -231,3 +231,51 @@ fn bad_requests_are_refused() {
     assert_eq!(stage.status("DELETE /live/x.flv HTTP/1.1\r\nHost: a\r\n\r\n"), 405);
     Viewer::join(stage.server.http, "/live/x.flv").until(TAG, Tag::is_key);
 }
+
+/// The messages of a WebSocket's bytes, up to the closing one: binary payloads, and whether the close came.
+fn messages(mut bytes: &[u8]) -> (Vec<Vec<u8>>, bool) {
+    let mut found = Vec::new();
+    while let [first, len, rest @ ..] = bytes {
+        let (len, rest) = match len {
+            126 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
+            127 => (u64::from_be_bytes(rest[..8].try_into().unwrap()) as usize, &rest[8..]),
+            short => (usize::from(*short), rest),
+        };
+        match first {
+            0x82 => found.push(rest[..len].to_vec()),
+            0x8a => assert_eq!(&rest[..len], b"hi", "the answer to a ping"),
+            0x88 => return (found, true),
+            other => panic!("a message of type {other:#x}"),
+        }
+        bytes = &rest[len..];
+    }
+    (found, false)
+}
+
+/// FLV over a WebSocket: each message is the file header or one whole tag, a ping is answered, the end is a close.
+#[test]
+fn websocket_flv() {
+    let server = Server::usual();
+    let clip = clips::av();
+    let mut http = Http::connect(server.http);
+    let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    http.get("/live/x.flv", upgrade);
+    let mut publish = crate::support::tools::Publisher::Ffmpeg5.publish(&server, &clip, "x");
+    let head = http.head();
+    assert_eq!(head.status, 101);
+    assert_eq!(head.get("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    http.send([0x89, 0x82, 0, 0, 0, 0, b'h', b'i']);
+    publish.success(Duration::from_secs(40));
+    let (messages, closed) = messages(&http.closed(TAG));
+    assert!(closed, "no closing message");
+    assert_eq!(messages[0].len(), 13, "the first message is the file header");
+    let mut parser = flv::Parser::default();
+    messages.iter().for_each(|message| parser.push(message));
+    let tags: Vec<Tag> = std::iter::from_fn(|| parser.next()).collect();
+    assert_eq!(tags.len(), messages.len() - 1, "a message is a tag");
+    let source = flv::read(&clip);
+    for kind in [8, 9] {
+        assert_eq!(flv::assert_run(&tags, &source, kind), 0, "from the first frame of type {kind}");
+    }
+}
