@@ -1,7 +1,7 @@
 //! From what a stream's sequence headers (or its first frames) say to the sample entries of the tracks and to the
 //! `codecs` parameter under which a browser knows them.
 //! Spec: ISO/IEC 14496-15, sections 5.3.3.1 and 8.3.3.1; RFC 6381 and 14496-15, annex E (codec strings);
-//! AV1-ISOBMFF, section 5; RFC 7845, section 5.1 (OpusHead); ISO/IEC 14496-3; ISO/IEC 11172-3, section 2.4.1.3 (MP3).
+//! AV1-ISOBMFF, section 5; RFC 7845, section 5.1 (OpusHead); ISO/IEC 14496-3, section 1.A.2 (ADTS).
 //!
 //! Invariants: any bytes give a track or `None`; a video track has a size above zero.
 //! Deviations: records lose nothing on their way, but say four-byte lengths whatever they said, since that is what
@@ -9,7 +9,7 @@
 
 use super::init::{Audio, Entry, Video};
 use super::sample::NAL_LENGTH;
-use crate::wire::{aac, av1, avc, hevc};
+use crate::wire::{aac, av1, avc, hevc, mp3};
 
 /// A video track and how its frames come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,19 +155,7 @@ pub fn aac(config: &[u8]) -> Option<AudioConfig> {
 
 /// MP3 from the head of a frame.
 pub fn mp3(frame: &[u8]) -> Option<AudioConfig> {
-    const RATES: [u32; 3] = [44100, 48000, 32000];
-    let &[0xff, second, third, fourth] = frame.first_chunk()? else { return None };
-    // Frame sync, a version in use, layer III.
-    if second & 0xe6 != 0xe2 || second & 0x18 == 0x08 {
-        return None;
-    }
-    let halvings = match second & 0x18 {
-        0x18 => 0,
-        0x10 => 1,
-        _ => 2,
-    };
-    let rate = RATES.get(usize::from(third >> 2 & 3))? >> halvings;
-    let channels = if fourth >> 6 == 3 { 1 } else { 2 };
+    let mp3::Head { rate, channels, .. } = mp3::parse_head(frame).filter(|head| head.layer == 3)?;
     Some(AudioConfig { track: Audio { entry: Entry::Mp3, channels, rate }, codec: String::from("mp4a.6B") })
 }
 

@@ -1,9 +1,10 @@
 //! How the packager comes to know a track: from the sequence header in force, else from the frames themselves.
 
 use crate::media::frame::{Frame, HeaderKey, Kind};
+use crate::wire::annexb;
 use crate::wire::avtag::{self, AudioCodec, AudioTag, Part, VideoCodec, VideoTag};
 use crate::wire::mp4::config::{self, AudioConfig, ParameterSets, VideoConfig};
-use crate::wire::mp4::sample::{NAL_LENGTH, nal_units};
+use crate::wire::mp4::sample::NAL_LENGTH;
 use bytes::Bytes;
 
 /// Whether the container carries this video codec.
@@ -79,7 +80,7 @@ fn nal_length_size(codec: VideoCodec, record: &[u8]) -> u8 {
 
 /// The video configuration that a keyframe carries in itself, for encoders whose header says nothing.
 pub(super) fn video_frame(seen: &Seen<VideoConfig>, tag: &VideoTag, data: &[u8]) -> Option<VideoConfig> {
-    let units = nal_units(data, seen.nal_length_size);
+    let units: Vec<&[u8]> = annexb::units(data, seen.nal_length_size).collect();
     let of = |kind: u8| -> Vec<&[u8]> {
         let is = |unit: &&&[u8]| {
             unit.first().is_some_and(|head| match tag.codec {
