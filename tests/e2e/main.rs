@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod browser;
 mod cli;
+mod containers;
 mod fmp4;
 mod hostile;
 mod http;

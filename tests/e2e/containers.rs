@@ -1,0 +1,125 @@
+//! The same stream in other containers over HTTP: what arrives is what was published, and ffmpeg finds nothing to say.
+use crate::support::clips;
+use crate::support::http::Http;
+use crate::support::poll;
+use crate::support::proc::Proc;
+use crate::support::server::Server;
+use crate::support::tools::{self, Publisher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const CLIP: Duration = Duration::from_secs(40);
+
+/// A server with every container, where viewers may come first, and get the sound from the stream's start.
+fn every_container() -> Server {
+    let mounts = ["flv", "ts", "aac", "mp3"].map(|end| format!("[vhost]/[app]/[stream].{end}")).join(" ");
+    Server::vhost(&format!(
+        "http_remux {{ enabled on; mount {mounts}; no_stream wait; wait 10s; fast_cache 2; }}\n\
+         publish {{ resume_wait 0; }}"
+    ))
+}
+
+/// Asks for a stream in the container that `file` ends in, before it is there.
+fn viewer(server: &Server, file: &str) -> (Proc, PathBuf) {
+    let (stream, extension) = file.split_once('.').unwrap();
+    let url = server.http_url(stream).replace(".flv", &format!(".{extension}"));
+    let path = server.dir().join(file);
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--show-error", "--fail", "--no-buffer", &url, "-o"]).arg(&path);
+    (Proc::spawn(&format!("curl-{file}"), server.dir(), command), path)
+}
+
+/// Hashes of the access units of one kind, after a bitstream filter.
+fn units(path: &Path, kind: &str, filter: &str) -> Vec<String> {
+    let out = Command::new(tools::ffmpeg7())
+        .args(["-hide_banner", "-loglevel", "error", "-nostdin", "-i"])
+        .arg(path)
+        .args(["-map", &format!("0:{kind}"), "-c", "copy", &format!("-bsf:{kind}"), filter])
+        .args(["-f", "framemd5", "-"])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&out.stderr), "", "{}", path.display());
+    let text = String::from_utf8(out.stdout).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| line.split(',').nth(5).unwrap().trim().to_owned()).collect()
+}
+
+/// Fails when the decoder has anything to say.
+fn assert_decodes(path: &Path) {
+    let out = Command::new(tools::ffmpeg7())
+        .args(["-hide_banner", "-loglevel", "error", "-nostdin", "-i"])
+        .arg(path)
+        .args(["-f", "null", "-"])
+        .output()
+        .unwrap();
+    assert!(out.status.success() && out.stderr.is_empty(), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
+#[test]
+fn ts_aac_and_mp3_carry_every_frame() {
+    let server = every_container();
+    let clips = [
+        ("avc", Publisher::Ffmpeg5, clips::av()),
+        ("hevc", Publisher::Ffmpeg7, clips::hevc()),
+        ("mp3", Publisher::Ffmpeg5, clips::mp3()),
+        ("sound", Publisher::Ffmpeg5, clips::audio_only()),
+    ];
+    let names = ["avc.ts", "avc.aac", "hevc.ts", "mp3.ts", "mp3.mp3", "sound.ts", "sound.aac"];
+    let mut viewers = names.map(|name| viewer(&server, name));
+    assert!(poll(Duration::from_secs(10), || server.connections() >= names.len()));
+    let mut publishers =
+        clips.each_ref().map(|(stream, publisher, clip)| publisher.publish(&server, clip, stream));
+    publishers.iter_mut().for_each(|publisher| publisher.success(CLIP));
+    for (curl, path) in &mut viewers {
+        curl.success(Duration::from_secs(10));
+        assert_decodes(path);
+    }
+    let file = |name: &str| server.dir().join(name);
+    let [(_, _, avc), (_, _, hevc), (_, _, mp3), (_, _, sound)] = &clips;
+    // Parameter sets and delimiters come with each keyframe of MPEG-TS; an HEVC record may hold SEI as well.
+    let avc_rest = "filter_units=remove_types=7-9";
+    let hevc_rest = "filter_units=remove_types=32-40";
+    for (clip, name, prefix, rest) in [
+        (avc, "avc.ts", "h264_mp4toannexb", avc_rest),
+        (hevc, "hevc.ts", "hevc_mp4toannexb", hevc_rest),
+        (mp3, "mp3.ts", "h264_mp4toannexb", avc_rest),
+    ] {
+        let sent = units(clip, "v", &format!("{prefix},{rest}"));
+        assert!(sent.len() > 100);
+        assert!(units(&file(name), "v", rest) == sent, "{name}: the pictures differ");
+    }
+    for (clip, name, filter) in [
+        (avc, "avc.ts", "aac_adtstoasc"),
+        (avc, "avc.aac", "aac_adtstoasc"),
+        (hevc, "hevc.ts", "aac_adtstoasc"),
+        (mp3, "mp3.ts", "null"),
+        (mp3, "mp3.mp3", "null"),
+        (sound, "sound.ts", "aac_adtstoasc"),
+        (sound, "sound.aac", "aac_adtstoasc"),
+    ] {
+        let (got, sent) = (units(&file(name), "a", filter), units(clip, "a", "null"));
+        assert!(sent.ends_with(&got), "{name}: the sound differs");
+        // A stream is joined at its keyframe, and one frame of this clip's sound is before that.
+        let early = sent.len() - got.len();
+        assert!(early <= usize::from(clip == mp3), "{name}: {early} frames of sound are missing");
+    }
+    drop((viewers, publishers));
+    server.assert_idle();
+}
+
+#[test]
+fn a_container_that_cannot_carry_the_stream_is_refused_with_the_reason() {
+    let server = every_container();
+    let _publish = Publisher::Ffmpeg5.publish(&server, &clips::av(), "x");
+    for (path, said) in [
+        ("/live/x.mp3", "MP3 cannot carry this stream's audio, which is AAC"),
+        ("/live/x.mp3?only_video=1", "this stream has no audio for MP3"),
+    ] {
+        let mut http = Http::connect(server.http);
+        http.get(path, "");
+        let head = http.head();
+        let body = String::from_utf8(http.body(&head)).unwrap();
+        assert_eq!((head.status, body.trim()), (415, said), "{path}");
+    }
+}
