@@ -8,7 +8,7 @@ use super::rtmp::viewer_left;
 use super::viewer::Viewer;
 use super::world::{Timer, World};
 use crate::conf::{HttpRemux, NoStream, Vhost};
-use crate::media::cursor::{Cursor, Filter, Join};
+use crate::media::cursor::{Cursor, Filter};
 use crate::media::derived::Kindred;
 use crate::media::mux::{Body, Format, Wrap};
 use crate::media::package::Container;
@@ -312,18 +312,20 @@ pub fn start_viewer(conn: &mut Conn, world: &mut World) {
     let idle = Job::Idle { since: world.now };
     let Job::Waiting { stream, since, answer, .. } = std::mem::replace(&mut peer.job, idle) else { return };
     let Some(live) = world.hub.get_mut(stream) else { return };
-    let mut join = live.join(answer.tracks.filter(), since);
-    let mut source = None;
-    if let Some(container) = answer.container {
-        let kindred = Kindred { container, filter: answer.tracks.filter() };
-        if let Err(why) = live.open(kindred) {
-            response::text(conn.out.buffer(), 415, &why, false, answer.cors, false);
-            return conn.finish(world, &why);
+    let filter = answer.tracks.filter();
+    let (join, source) = match answer.container {
+        None => (live.join(filter, since), None),
+        Some(container) => {
+            let kindred = Kindred { container, filter };
+            match live.open(kindred, since) {
+                Ok(join) => (join, Some(kindred)),
+                Err(why) => {
+                    response::text(conn.out.buffer(), 415, &why, false, answer.cors, false);
+                    return conn.finish(world, &why);
+                }
+            }
         }
-        // The derived stream has the wanted tracks only, and begins where a reader can start.
-        join = Join { filter: Filter::default(), since: live.start_of(kindred), ..join };
-        source = Some(kindred);
-    }
+    };
     let wrap = answer.transport.wrap();
     begin_body(&answer, live, wrap, conn.out.buffer());
     let body = match answer.container {

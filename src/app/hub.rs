@@ -131,7 +131,7 @@ impl Live {
     /// How a viewer joins who began to wait when the feed's end was `since`.
     pub fn join(&self, filter: Filter, since: u64) -> Join {
         let rebase = self.vhost.play.time_jitter != conf::Jitter::Off;
-        Join { gop_cache: self.vhost.play.gop_cache, filter, since: Some(since), rebase }
+        Join { gop_cache: self.vhost.play.gop_cache, filter, since: Some(since), rebase, exact: false }
     }
 
     /// The feed that a viewer of `source` reads (`None`: the stream's own), and where one may start in it.
@@ -147,33 +147,44 @@ impl Live {
         self.derived.iter().map(|(derived, _)| derived).find(|derived| derived.kindred == kindred)
     }
 
-    /// Lets another viewer read the stream in this form; the first one has it made.
+    /// Lets another viewer, who waits since `since`, read the stream in this form; the first one has it made.
     ///
     /// # Errors
     /// Why the stream cannot be had so, in one line.
-    pub fn open(&mut self, kindred: Kindred) -> Result<(), String> {
-        if let Some((_, readers)) = self.derived.iter_mut().find(|(derived, _)| derived.kindred == kindred) {
-            *readers += 1;
-            return Ok(());
-        }
+    pub fn open(&mut self, kindred: Kindred, since: u64) -> Result<Join, String> {
+        let at = self.derived.iter().position(|(derived, _)| derived.kindred == kindred);
+        let at = match at {
+            Some(at) => at,
+            None => self.derive(kindred, since)?,
+        };
+        let sound = matches!(kindred.container, Container::Aac | Container::Mp3);
+        let waited = since < self.stream.feed.end();
+        let Some((derived, readers)) = self.derived.get_mut(at) else {
+            return Err(String::from("it is gone"));
+        };
+        *readers += 1;
+        let since = match waited {
+            true => Some(derived.feed.base()),
+            false => derived.feed.back(self.vhost.http_remux.fast_cache_ms).filter(|_| sound),
+        };
+        let exact = kindred.container == Container::Fmp4;
+        // The derived stream has the wanted tracks only, and marks where a reader can start.
+        Ok(Join { since, exact, ..self.join(Filter::default(), u64::MAX) })
+    }
+
+    fn derive(&mut self, kindred: Kindred, since: u64) -> Result<usize, String> {
         let packager = package::packager(kindred, self.stream.video(), self.stream.audio())?;
         let mut limits = limits(&self.vhost.play);
         if matches!(kindred.container, Container::Aac | Container::Mp3) {
             limits.keep_ms = self.vhost.http_remux.fast_cache_ms;
         }
-        self.derived.push((Derived::new(kindred, packager, &self.stream, limits), 1));
-        Ok(())
+        self.derived.push((Derived::new(kindred, packager, &self.stream, since, limits), 0));
+        Ok(self.derived.len() - 1)
     }
 
     /// Whether the stream can be had in this container.
     pub fn fits(&self, container: Container) -> bool {
-        let kindred = Kindred { container, filter: Filter::default() };
-        package::packager(kindred, self.stream.video(), self.stream.audio()).is_ok()
-    }
-
-    /// Where a new viewer of a derived feed starts if not at its newest start: `fast_cache` earlier.
-    pub fn start_of(&self, kindred: Kindred) -> Option<u64> {
-        self.derived(kindred)?.feed.back(self.vhost.http_remux.fast_cache_ms)
+        package::refusal(container, self.stream.video(), self.stream.audio()).is_none()
     }
 
     fn close(&mut self, kindred: Kindred) {

@@ -19,6 +19,9 @@ use std::rc::Rc;
 /// refresh never send one).
 pub const MAX_KEY_WAIT_MS: u64 = 10_000;
 
+/// For so long after a start, in milliseconds, pieces from before it may still come.
+const EARLY_MS: u64 = 500;
+
 /// What a viewer has missed by being slow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Skipped {
@@ -77,11 +80,13 @@ pub struct Join {
     pub since: Option<u64>,
     /// Its time line starts at zero (else it is the stream's).
     pub rebase: bool,
+    /// Leave out pieces from before its start: fragments of sound that would overlap at time zero.
+    pub exact: bool,
 }
 
 impl Default for Join {
     fn default() -> Self {
-        Join { gop_cache: true, filter: Filter::default(), since: None, rebase: true }
+        Join { gop_cache: true, filter: Filter::default(), since: None, rebase: true, exact: false }
     }
 }
 
@@ -109,6 +114,7 @@ pub struct Cursor {
     /// The stream's time at which this viewer's time begins.
     base: Option<u64>,
     started: bool,
+    exact: bool,
     version: u64,
     filter: Filter,
     last_sent_dts: u64,
@@ -118,7 +124,7 @@ pub struct Cursor {
 impl Cursor {
     /// A viewer who joins now: at the cached GOP's keyframe if there is one, else at the next keyframe.
     pub fn join(feed: &Feed, join: Join) -> Cursor {
-        let Join { gop_cache, filter, since, rebase } = join;
+        let Join { gop_cache, filter, since, rebase, exact } = join;
         let newest = feed.last_key().filter(|_| gop_cache && filter.video).unwrap_or_else(|| feed.end());
         Cursor {
             at: At::Waiting,
@@ -128,6 +134,7 @@ impl Cursor {
             resync: false,
             base: (!rebase).then_some(0),
             started: false,
+            exact,
             version: 0,
             filter,
             last_sent_dts: 0,
@@ -271,7 +278,8 @@ impl Cursor {
             (step, Unit { kind: key.kind(), timestamp: at, payload })
         });
         let frames = feed.from(frames).map(|frame| {
-            let step = if self.filter.wants(frame.kind) { Step::Frame } else { Step::Skip(false) };
+            let early = self.exact && frame.role != Role::Header && Some(frame.dts) < self.base;
+            let step = if self.filter.wants(frame.kind) && !early { Step::Frame } else { Step::Skip(false) };
             (step, self.unit(frame))
         });
         part.into_iter().chain(headers).chain(frames)
@@ -287,7 +295,8 @@ impl Cursor {
     pub fn run(&self, feed: &Feed) -> Option<((u64, u64), usize, u64)> {
         let plain = matches!(&self.at, At::Frames)
             || matches!(&self.at, At::Headers { set, index } if *index >= set.headers().len());
-        let all = self.filter == Filter::default() && !self.resync;
+        let begun = !self.exact || self.played_ms() > EARLY_MS;
+        let all = self.filter == Filter::default() && !self.resync && begun;
         let (from, to) = (self.next, feed.end());
         (plain && all && from >= feed.base() && from < to).then_some(((from, to), self.offset, self.base?))
     }
@@ -595,6 +604,20 @@ mod tests {
         let got = tags(&take(&mut cursor, &publisher.feed, FLV, usize::MAX));
         assert_eq!(names(&got)[..5], ["meta", "vsh", "ash", "first", "K0"]);
         assert_eq!((got[3].timestamp, got[4].timestamp), (0, 10));
+    }
+
+    #[test]
+    fn pieces_from_before_an_exact_start_are_left_out() {
+        let mut publisher = Publisher::new(25, Limits::default());
+        publisher.run(1);
+        publisher.push(Kind::Audio, Role::Delta, 990, "early");
+        publisher.run(2);
+        let sent = |exact| {
+            let mut cursor = Cursor::join(&publisher.feed, Join { exact, ..Join::default() });
+            names(&tags(&take(&mut cursor, &publisher.feed, FLV, usize::MAX)))
+        };
+        assert!(sent(false).contains(&"early".to_owned()));
+        assert!(!sent(true).contains(&"early".to_owned()) && sent(true).contains(&"p2".to_owned()));
     }
 
     #[test]

@@ -30,13 +30,20 @@ pub struct Derived {
 }
 
 impl Derived {
-    /// A derived stream that holds the GOP which `stream` holds, so that a reader starts at once. `limits` are for its
-    /// own feed.
-    pub fn new(kindred: Kindred, packager: Box<dyn Packager>, stream: &Stream, limits: Limits) -> Derived {
+    /// A derived stream that holds the GOP which `stream` holds, so that a reader starts at once, and what came from
+    /// frame `since` on, for a reader who waited. `limits` are for its own feed.
+    pub fn new(
+        kindred: Kindred,
+        packager: Box<dyn Packager>,
+        stream: &Stream,
+        since: u64,
+        limits: Limits,
+    ) -> Derived {
         let feed = Feed::new(limits);
         let codec = Rc::new(CodecSet::default());
         let mut derived = Derived { kindred, feed, packager, codec, pieces: Vec::new() };
         let start = stream.feed.last_key().unwrap_or_else(|| stream.feed.base());
+        let start = start.min(since).max(stream.feed.base());
         let set = stream.feed.get(start).map_or_else(|| stream.codec().clone(), |frame| frame.codec.clone());
         let dts = stream.feed.get(start).map_or(0, |frame| frame.dts);
         for (key, payload) in set.headers() {

@@ -15,7 +15,7 @@ const CLIP: Duration = Duration::from_secs(40);
 fn every_container() -> Server {
     let mounts = ["flv", "ts", "aac", "mp3"].map(|end| format!("[vhost]/[app]/[stream].{end}")).join(" ");
     Server::vhost(&format!(
-        "http_remux {{ enabled on; mount {mounts}; no_stream wait; wait 10s; fast_cache 2; }}\n\
+        "http_remux {{ enabled on; mount {mounts}; no_stream wait; wait 10s; }}\n\
          publish {{ resume_wait 0; }}"
     ))
 }
