@@ -1,5 +1,6 @@
 //! The same stream in other containers over HTTP: what arrives is what was published, and ffmpeg finds nothing to say.
 use crate::support::clips;
+use crate::support::frames;
 use crate::support::http::Http;
 use crate::support::poll;
 use crate::support::proc::Proc;
@@ -122,4 +123,32 @@ fn a_container_that_cannot_carry_the_stream_is_refused_with_the_reason() {
         let body = String::from_utf8(http.body(&head)).unwrap();
         assert_eq!((head.status, body.trim()), (415, said), "{path}");
     }
+}
+
+/// Fragmented MP4 over HTTP, joined before the start and in the middle: the packets are the publisher's.
+#[test]
+fn mp4_carries_every_frame() {
+    let server = Server::vhost(
+        "http_remux { enabled on; mount [vhost]/[app]/[stream].mp4; no_stream wait; wait 10s; }\n\
+         publish { resume_wait 0; }",
+    );
+    let clip = clips::av();
+    let (mut early, whole) = viewer(&server, "x.mp4");
+    assert!(poll(Duration::from_secs(10), || server.connections() >= 1));
+    let mut publisher = Publisher::Ffmpeg5.publish(&server, &clip, "x");
+    std::thread::sleep(Duration::from_secs(3));
+    let late_url = server.http_url("x").replace(".flv", ".mp4");
+    let late_file = server.dir().join("late.mp4");
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--show-error", "--fail", "--no-buffer", &late_url, "-o"]).arg(&late_file);
+    let mut late = Proc::spawn("curl-late", server.dir(), command);
+    publisher.success(CLIP);
+    early.success(Duration::from_secs(10));
+    late.success(Duration::from_secs(10));
+    assert_decodes(&whole);
+    assert_decodes(&late_file);
+    let sent = frames::of(&clip);
+    frames::assert_all(&frames::of(&whole), &sent, "who came first", 0);
+    let missing = frames::assert_tail(&frames::of(&late_file), &sent, "who came late", 0);
+    assert!(missing["video"] > 20, "{missing:?}");
 }
