@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Builds runnel as small static programs for single-board computers, routers and PCs.
 #
-#   cross/build.sh TARGET...|all [-- CARGO-ARGUMENTS...]
+#   cross/build.sh [-r] TARGET...|all [-- CARGO-ARGUMENTS...]
 #   cross/build.sh -s TARGET...|all    only makes the C libraries and linkers
 #   cross/build.sh -l                  lists the targets
 #
-# Makes target/dist/runnel-TRIPLE and, of all that is there, target/dist/SHA256SUMS and target/dist/SIZES. Fails when
+# Makes target/dist/runnel-TRIPLE, or with -r target/dist/runnel-router-TRIPLE, for routers: without cargo's default
+# features. target/dist/SHA256SUMS and target/dist/SIZES tell of all that is there. Fails when
 # a program has more bytes than cross/lib.sh allows, unless cargo gets arguments, which may add to it.
 #
 # Needs Debian 12 on amd64 (as root or with sudo, to install packages) and the crates registry, nothing else.
@@ -99,22 +100,23 @@ build() {
     export "${key}_RUSTFLAGS=-Clink-self-contained=no -Cforce-unwind-tables=no"
     [ -z "${OPT:-}" ] || export "CARGO_PROFILE_DIST_OPT_LEVEL=$OPT"
     /usr/bin/cargo build --quiet --locked --profile dist --bin runnel --target "$TRIPLE" --target-dir "$work/cargo" \
-      -Z build-std=std,panic_abort -Z build-std-features= "$@"
+      -Z build-std=std,panic_abort -Z build-std-features= ${router:+--no-default-features} "$@"
   ) || die "building for $TRIPLE"
   local program=$work/cargo/$TRIPLE/dist/runnel
   file -b "$program" | grep -q 'statically linked' || die "$program is not static"
   # A new file, so that one that is running stays as it is.
-  rm -f "$dist/runnel-$TRIPLE"
-  cp "$program" "$dist/runnel-$TRIPLE"
+  rm -f "$dist/runnel-$router$TRIPLE"
+  cp "$program" "$dist/runnel-$router$TRIPLE"
   size=$(stat -c %s "$program")
-  echo "$dist/runnel-$TRIPLE: $size bytes, $((SECONDS - start)) s"
+  echo "runnel-$router$TRIPLE: $size bytes, $((SECONDS - start)) s"
   if [ $# -eq 0 ] && [ "$size" -gt "$BUDGET" ]; then large+=("$TARGET has $size bytes, $BUDGET are allowed"); fi
 }
 
-only_sysroot='' chosen=() large=()
+only_sysroot='' router='' chosen=() large=()
 while [ $# -gt 0 ]; do
   case $1 in
     -s) only_sysroot=yes ;;
+    -r) router=router- ;;
     -l) sed '/^$/d' <<< "$TARGETS"; exit ;;
     -h | --help) usage; exit ;;
     --) shift; break ;;
@@ -142,7 +144,5 @@ for each in "${chosen[@]}"; do
   sysroot
   [ -n "$only_sysroot" ] || build "$@"
 done
-if [ -z "$only_sysroot" ]; then
-  (cd "$dist" && sha256sum runnel-* > SHA256SUMS && stat -c '%s %n' runnel-* > SIZES)
-fi
+[ -n "$only_sysroot" ] || sums
 [ ${#large[@]} -eq 0 ] || die "$(printf '%s; ' "${large[@]}")"

@@ -46,7 +46,7 @@ lock() {
   flock 9
 }
 
-# need PACKAGE...: installs the Debian packages that are missing.
+# need PACKAGE...: installs the Debian packages that are missing; with CROSS_INSTALL=no it only names them.
 need() {
   local package missing=() root=()
   [ "$(id -u)" = 0 ] || root=(sudo)
@@ -54,6 +54,7 @@ need() {
     dpkg-query -W -f='${Status}\n' "$package" 2> /dev/null | grep -q ' installed$' || missing+=("$package")
   done
   [ ${#missing[@]} -gt 0 ] || return 0
+  [ "${CROSS_INSTALL:-yes}" != no ] || die "missing Debian packages: ${missing[*]}"
   echo "== installing ${missing[*]}"
   local install=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=600
     --no-install-recommends install "${missing[@]}")
@@ -61,4 +62,9 @@ need() {
   # The lists of packages may be missing or old.
   "${root[@]}" apt-get -qq update || true
   "${install[@]}" > "$work/apt.log" 2>&1 || { tail -n 20 "$work/apt.log" >&2; die "apt-get install ${missing[*]}"; }
+}
+
+# sums: lists all that is in target/dist.
+sums() {
+  (cd "$dist" && shopt -s nullglob && sha256sum runnel-* runnel_* > SHA256SUMS && stat -c '%s %n' runnel-* runnel_* > SIZES)
 }

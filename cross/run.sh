@@ -4,7 +4,7 @@
 #
 #   cross/run.sh PROGRAM [ARGUMENT...]
 #
-# Environment: QEMU_CPU, another model (`qemu-arm-static -cpu help` lists them).
+# Environment: QEMU_CPU, another model (`qemu-arm-static -cpu help` lists them); CROSS_RUN_DRY, only print the command.
 # Exit status: the program's; 132 is SIGILL, 139 SIGSEGV. The process becomes qemu, so signals reach the program.
 # Needs the packages qemu-user-static and binutils. Serves cargo as a runner too.
 set -euo pipefail
@@ -40,4 +40,5 @@ case $(sed -n 's/^ *Machine: *//p' <<< "$header") in
   *) die "no qemu is known for $program" ;;
 esac
 command -v "qemu-$qemu-static" > /dev/null || die "qemu-$qemu-static is missing: install qemu-user-static"
+[ -z "${CROSS_RUN_DRY:-}" ] || { echo "qemu-$qemu-static -cpu ${QEMU_CPU:-$cpu} $program $*"; exit; }
 exec "qemu-$qemu-static" -cpu "${QEMU_CPU:-$cpu}" "$program" "$@"
