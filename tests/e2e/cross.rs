@@ -46,7 +46,8 @@ fn server(triple: &str, head: &str) -> Server {
          vhost __defaultVhost__ {{\n{}\n}}\n",
         usual_vhost("resume_wait 0;")
     );
-    Server::other(&emulator(), &[program(triple).as_os_str()], &conf)
+    let (emulator, program) = (emulator(), program(triple));
+    Server::of(&conf, &[emulator.to_str().unwrap(), program.to_str().unwrap()], &[])
 }
 
 /// The options, and what is said of a configuration: numbers in it are read and places in it named.
@@ -59,7 +60,8 @@ fn answers(triple: &str) {
     let usual = runnel(triple, &["-t".as_ref(), "-c".as_ref(), root().join("conf/runnel.conf").as_ref()]);
     assert!(usual.status.success(), "{usual:?}");
     let path = run_dir().join("wrong.conf");
-    std::fs::write(&path, "listen 1935;\nvhost __defaultVhost__ {\n    play { queue_length 10q; }\n}\n").unwrap();
+    std::fs::write(&path, "listen 1935;\nvhost __defaultVhost__ {\n    play { queue_length 10q; }\n}\n")
+        .unwrap();
     let wrong = runnel(triple, &["-t".as_ref(), "-c".as_ref(), path.as_os_str()]);
     assert!(!wrong.status.success(), "{wrong:?}");
     let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
@@ -127,7 +129,7 @@ fn assert_probed(url: &str) {
 
 /// SIGQUIT: nobody new, those who are there go on, and the end comes with the last of them.
 fn drains(triple: &str) {
-    let server = server(triple, "");
+    let mut server = server(triple, "");
     let tags = flv::read(&clips::av());
     let mut publisher = Rtmp::publish(server.rtmp, "x");
     let (now, later) = tags.split_at(tags.len() / 2);
@@ -135,13 +137,14 @@ fn drains(triple: &str) {
     let mut viewer = Viewer::join(server.http, "/live/x.flv");
     viewer.until(TAG, Tag::is_key);
     server.signal("QUIT");
-    let closed = |port: u16| poll(Duration::from_secs(5), || TcpStream::connect(("127.0.0.1", port)).is_err());
+    let closed =
+        |port: u16| poll(Duration::from_secs(5), || TcpStream::connect(("127.0.0.1", port)).is_err());
     assert!(closed(server.http) && closed(server.rtmp), "nobody new is taken");
     publisher.send(later);
     let last = later.iter().rfind(|tag| tag.is_picture()).unwrap();
     viewer.until(TAG, |tag| tag.data == last.data);
     drop((viewer, publisher));
-    server.ends(Duration::from_secs(10));
+    server.wait_end(Duration::from_secs(10));
 }
 
 /// Nobody publishes: a refusal with its reason, from an emulated server that then ends by SIGTERM.
