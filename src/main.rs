@@ -87,7 +87,8 @@ fn serve(config: Config, demo: bool) -> Result<(), String> {
         let file = &config.log.file;
         net::log::to_file(file).map_err(|error| format!("cannot write the log to {file}: {error}"))?;
     }
-    let text = banner::text(&config, &net::sys::lan_addresses(), demo);
+    let lan = if banner::names_lan(&config) { net::sys::lan_addresses() } else { Vec::new() };
+    let text = banner::text(&config, &lan, demo);
     let pid_file = config.pid.clone();
     let mut server = Server::new(config)?;
     if demo {

@@ -32,6 +32,14 @@ pub fn text(config: &Config, lan: &[IpAddr], demo: bool) -> String {
     out
 }
 
+/// Whether the text names this machine's addresses: those who listen on one address are reached at that one.
+pub fn names_lan(config: &Config) -> bool {
+    let any = |listen: &[Listen]| {
+        listen.first().is_some_and(|listen| listen.addr.is_none_or(|ip| ip.is_unspecified()))
+    };
+    any(&config.listen) || (config.http_server.enabled && any(&config.http_server.listen))
+}
+
 fn hosts(listen: &Listen, lan: &[IpAddr]) -> Vec<String> {
     let show = |ip: &IpAddr| match ip {
         IpAddr::V4(ip) => ip.to_string(),
@@ -55,6 +63,15 @@ fn port(listen: &Listen, usual: u16) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_machines_addresses_are_asked_for_when_they_are_named() {
+        let config = |text: &str| crate::conf::load("t.conf", text).unwrap().config;
+        assert!(names_lan(&config("listen 1935; vhost __defaultVhost__ { }")));
+        assert!(!names_lan(&config("listen 127.0.0.1:1935; vhost __defaultVhost__ { }")));
+        let http = "listen 127.0.0.1:1935; http_server { enabled on; listen 8080; } vhost __defaultVhost__ { }";
+        assert!(names_lan(&config(http)));
+    }
 
     #[test]
     fn each_address_is_named_once_for_each_way() {

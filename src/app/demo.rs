@@ -1,5 +1,5 @@
 //! `--demo`: a bundled clip, played for ever in real time as `live/demo`, so that a newcomer sees a picture at
-//! once.
+//! once. A build without the cargo feature `demo` has no clip and says so when asked to play it.
 
 use super::hub::{Source, StreamId};
 use super::world::{Timer, World};
@@ -7,7 +7,10 @@ use crate::wire::flv::{Demuxer, Tag, TagType};
 use crate::wire::names::StreamName;
 
 /// The clip: a few seconds of H.264 and AAC.
+#[cfg(feature = "demo")]
 const CLIP: &[u8] = include_bytes!("demo.flv");
+#[cfg(not(feature = "demo"))]
+const CLIP: &[u8] = &[];
 /// App and stream of the demo.
 pub const NAME: (&str, &str) = ("live", "demo");
 /// Longest tag that the clip may hold, in bytes.
@@ -31,8 +34,11 @@ impl Demo {
     /// Publishes the demo and sets its first timer.
     ///
     /// # Errors
-    /// When the clip is broken or the name is taken.
+    /// When this build has no clip, the clip is broken or the name is taken.
     pub fn start(world: &mut World) -> Result<Demo, String> {
+        if CLIP.is_empty() {
+            return Err("--demo: this program was built without the clip (cargo feature `demo`)".to_owned());
+        }
         let tags = read(CLIP)?;
         let last = tags.iter().map(|tag| u64::from(tag.timestamp)).max().unwrap_or(0);
         let name = StreamName::new("", NAME.0, NAME.1).map_err(|error| error.to_string())?;
@@ -95,6 +101,15 @@ mod tests {
     use std::rc::Rc;
 
     #[test]
+    #[cfg(not(feature = "demo"))]
+    fn a_build_without_the_clip_says_so() {
+        let mut world = World::new(Rc::new(Config::default()));
+        let problem = Demo::start(&mut world).err().unwrap();
+        assert!(problem.contains("feature `demo`"), "{problem}");
+    }
+
+    #[test]
+    #[cfg(feature = "demo")]
     fn the_clip_plays_in_real_time_and_its_rounds_join_without_a_jump() {
         let mut world = World::new(Rc::new(Config::default()));
         let mut demo = Demo::start(&mut world).unwrap();

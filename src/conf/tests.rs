@@ -13,6 +13,14 @@ fn config(text: &str) -> Config {
     loaded.config
 }
 
+#[test]
+fn the_sample_for_routers_keeps_less_than_the_defaults() {
+    let router = config(include_str!("../../conf/router.conf"));
+    let (small, usual) = (&router.vhosts[0].play, &Vhost::default().play);
+    assert!(small.queue_bytes < usual.queue_bytes && small.send_buffer < usual.send_buffer);
+    assert!(router.max_connections < Config::default().max_connections);
+}
+
 /// The configuration and the warnings, one line each, of a file that loads.
 fn warned(text: &str) -> (Config, Vec<String>) {
     let loaded = load("t.conf", text).unwrap_or_else(|e| panic!("{}", shown(&e)));

@@ -61,7 +61,8 @@ pub fn local_time(unix_seconds: u64) -> (i32, u32, u32, u32, u32, u32) {
     // SAFETY: an all-zero `tm` is valid (its pointer may be null), and both pointers live through the call.
     let tm = unsafe {
         let mut tm: libc::tm = std::mem::zeroed();
-        #[allow(clippy::unnecessary_cast)] // 32 bits wide on some targets
+        // 32 bits wide on some targets, and deprecated on musl because that will change.
+        #[allow(clippy::unnecessary_cast, deprecated)]
         let time = unix_seconds as libc::time_t;
         libc::localtime_r(&time, &mut tm);
         tm

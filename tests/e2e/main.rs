@@ -1,7 +1,7 @@
 //! End-to-end tests: the built `runnel` program, driven by the tools that people use.
 //!
 //! `./tests/run` installs those tools and runs everything; `./tests/run e2e NAME` runs the tests whose name holds
-//! NAME. Clips and other products are kept under `target/e2e`; the directory of a failed test stays in
+//! NAME, `./tests/run cross` those of `cross`, which need the programs of `cross/build.sh`. Clips and other products are kept under `target/e2e`; the directory of a failed test stays in
 //! `target/e2e/runs`, with the log of the server and of every tool.
 //!
 //! `support` has the rig (server, tools, clips, an FLV reader, small HTTP and RTMP clients written apart from
@@ -10,6 +10,7 @@
 mod browser;
 mod cli;
 mod containers;
+mod cross;
 mod fmp4;
 mod hostile;
 mod http;

@@ -27,9 +27,18 @@ fn waiting(server: &Server, players: &[Player], stream: &str) -> Vec<Play> {
 
 /// Plays a clip from a publisher to players that were there before, and fails unless each got every frame.
 fn relay(publisher: Publisher, players: &[Player], clip: &Path) -> Vec<(Player, frames::Frames)> {
-    let server = Server::usual();
-    let mut players = waiting(&server, players, "x");
-    let mut publish = publisher.publish(&server, clip, "x");
+    relay_by(&Server::usual(), publisher, players, clip)
+}
+
+/// The same by a server that is there.
+pub(crate) fn relay_by(
+    server: &Server,
+    publisher: Publisher,
+    players: &[Player],
+    clip: &Path,
+) -> Vec<(Player, frames::Frames)> {
+    let mut players = waiting(server, players, "x");
+    let mut publish = publisher.publish(server, clip, "x");
     publish.success(CLIP);
     let sent = match publisher {
         Publisher::Gstreamer => frames::of(&server.dir().join("sent.flv")),

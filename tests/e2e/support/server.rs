@@ -58,6 +58,12 @@ impl Server {
 
     /// As `with`, by a bash that first runs `before`, such as `ulimit -n 64;`.
     pub(crate) fn launched(conf: &str, arguments: &[&str], before: &str) -> Server {
+        let line = format!("{before} exec \"$0\" \"$@\"");
+        Server::of(conf, &["bash", "-c", &line, env!("CARGO_BIN_EXE_runnel")], arguments)
+    }
+
+    /// As `with`, of another program, which may be one that runs a program.
+    pub(crate) fn of(conf: &str, program: &[&str], arguments: &[&str]) -> Server {
         clips::prepare();
         let (rtmp, http) = (free_port(), free_port());
         let dir = run_dir();
@@ -71,12 +77,8 @@ impl Server {
                 command
             }
             Err(_) => {
-                let mut command = Command::new("bash");
-                command
-                    .arg("-c")
-                    .arg(format!("{before} exec \"$0\" \"$@\""))
-                    .arg(env!("CARGO_BIN_EXE_runnel"));
-                command.arg("-c").arg(&path).args(arguments);
+                let mut command = Command::new(program[0]);
+                command.args(&program[1..]).arg("-c").arg(&path).args(arguments);
                 command
             }
         };

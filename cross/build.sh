@@ -1,0 +1,148 @@
+#!/usr/bin/env bash
+# Builds runnel as small static programs for single-board computers, routers and PCs.
+#
+#   cross/build.sh [-r] TARGET...|all [-- CARGO-ARGUMENTS...]
+#   cross/build.sh -s TARGET...|all    only makes the C libraries and linkers
+#   cross/build.sh -l                  lists the targets
+#
+# Makes target/dist/runnel-TRIPLE, or with -r target/dist/runnel-router-TRIPLE, for routers: without cargo's default
+# features. target/dist/SHA256SUMS and target/dist/SIZES tell of all that is there. Fails when
+# a program has more bytes than cross/lib.sh allows, unless cargo gets arguments, which may add to it.
+#
+# Needs Debian 12 on amd64 (as root or with sudo, to install packages) and the crates registry, nothing else.
+# Environment: CROSS_WORK, where intermediate products are kept (target/cross); OPT, opt-level (that of the profile
+# dist); CARGO_PROFILE_DIST_... as cargo knows them.
+#
+# How: Debian's rustc-web, cargo-web and rust-web-src are a compiler and the source of its std in one version, so cargo
+# can build std for a target of which no compiled std is published. The C library is musl, compiled for each target
+# from Debian's source package. Debian's own libraries for other architectures are not linked: those of armhf are
+# ARMv7 code, which a Pi Zero does not run, and those of MIPS need an FPU, which routers lack. The helper functions
+# that a C compiler expects come with std.
+set -euo pipefail
+cd "$(dirname "$(realpath "$0")")/.."
+. cross/lib.sh
+
+# Fetches musl's source from the archive that this machine's packages come from (apt checks its signature), without
+# changing what apt has configured.
+musl_source() {
+  [ ! -f "$work/musl/configure" ] || return 0
+  local apt=$work/apt site release
+  rm -rf "$apt" "$work/musl"
+  mkdir -p "$apt/lists/partial" "$apt/src"
+  read -r site release < <(apt-get indextargets --format '$(SITE) $(RELEASE)' 'Created-By: Packages' 'Component: main' |
+    grep -v -e security -e updates -e backports | head -n 1)
+  echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $site $release main" > "$apt/list"
+  local options=(-qq -o "Dir::Etc::SourceList=$apt/list" -o Dir::Etc::SourceParts=- -o "Dir::State::Lists=$apt/lists"
+    -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Sandbox::User=)
+  apt-get "${options[@]}" update || die "no source packages at $site"
+  (cd "$apt/src" && apt-get "${options[@]}" source musl > "$work/musl.log" 2>&1) || die "see $work/musl.log"
+  mv "$apt"/src/musl-*/ "$work/musl"
+}
+
+# Makes, once for each target, musl's libc.a and start files, a stub of libunwind.a, and bin/cc.
+sysroot() {
+  local sys=$work/sysroot/$TRIPLE
+  # What it is made of; a change makes it anew.
+  local recipe="1 $GNU $CF"
+  [ "$(cat "$sys/recipe" 2> /dev/null)" != "$recipe" ] || return 0
+  musl_source
+  echo "== musl for $TRIPLE"
+  rm -rf "$sys"
+  mkdir -p "$sys/bin" "$sys/build"
+  (
+    cd "$sys/build"
+    "$work/musl/configure" --target="$GNU" CROSS_COMPILE="$GNU-" --prefix="$sys" --disable-shared --disable-wrapper \
+      CFLAGS="-Os -pipe $CF" && make -j"$(nproc)" && make install
+  ) > "$sys/log" 2>&1 || die "see $sys/log"
+  # The program ends at a panic and never unwinds, but code that is never run, and ARM's exception tables, name
+  # these. A build that does unwind needs others and fails to link, as it should.
+  # shellcheck disable=SC2086 # CF holds several words
+  "$GNU-gcc" $CF -Os -ffreestanding -ffunction-sections -c -x c -o "$sys/build/unwind.o" - << 'C'
+int _Unwind_Backtrace(void *f, void *a) { return 5; } /* _URC_END_OF_STACK */
+unsigned long _Unwind_GetIP(void *c) { return 0; }
+unsigned long _Unwind_GetCFA(void *c) { return 0; }
+void *_Unwind_FindEnclosingFunction(void *pc) { return 0; }
+#ifdef __arm__
+int _Unwind_VRS_Get(void *c, int k, unsigned r, int t, void *v) { return 1; }
+void __aeabi_unwind_cpp_pr0(void) { __builtin_trap(); }
+void __aeabi_unwind_cpp_pr1(void) { __builtin_trap(); }
+void __aeabi_unwind_cpp_pr2(void) { __builtin_trap(); }
+#endif
+C
+  "$GNU-ar" rcs "$sys/lib/libunwind.a" "$sys/build/unwind.o"
+  cat > "$sys/bin/cc" << SH
+#!/bin/sh
+# The C compiler and the linker: static, with musl's start files and libc and no others.
+sys=\$(dirname "\$(dirname "\$(realpath "\$0")")")
+for argument; do
+  case \$argument in
+    -c | -S | -E)
+      exec $GNU-gcc $CF -nostdinc -isystem "\$sys/include" -isystem "\$($GNU-gcc -print-file-name=include)" "\$@" ;;
+  esac
+done
+exec $GNU-gcc -static -nostdlib -L"\$sys/lib" "\$sys/lib/crt1.o" "\$sys/lib/crti.o" "\$@" "\$sys/lib/crtn.o"
+SH
+  chmod +x "$sys/bin/cc"
+  rm -rf "$sys/build"
+  echo "$recipe" > "$sys/recipe"
+}
+
+# build CARGO-ARGUMENTS...: makes the program of the present target.
+build() {
+  local under=${TRIPLE//-/_} start=$SECONDS size
+  local key=CARGO_TARGET_${under^^}
+  (
+    # The distribution's compiler, not one of rustup; the flags of std's source are unstable.
+    export RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc
+    export "${key}_LINKER=$work/sysroot/$TRIPLE/bin/cc" "CC_$under=$work/sysroot/$TRIPLE/bin/cc" "AR_$under=$GNU-ar"
+    # These are added to those of .cargo/config.toml; RUSTFLAGS would replace them.
+    unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
+    export "${key}_RUSTFLAGS=-Clink-self-contained=no -Cforce-unwind-tables=no"
+    [ -z "${OPT:-}" ] || export "CARGO_PROFILE_DIST_OPT_LEVEL=$OPT"
+    /usr/bin/cargo build --quiet --locked --profile dist --bin runnel --target "$TRIPLE" --target-dir "$work/cargo" \
+      -Z build-std=std,panic_abort -Z build-std-features= ${router:+--no-default-features} "$@"
+  ) || die "building for $TRIPLE"
+  local program=$work/cargo/$TRIPLE/dist/runnel
+  file -b "$program" | grep -q 'statically linked' || die "$program is not static"
+  # A new file, so that one that is running stays as it is.
+  rm -f "$dist/runnel-$router$TRIPLE"
+  cp "$program" "$dist/runnel-$router$TRIPLE"
+  size=$(stat -c %s "$program")
+  echo "runnel-$router$TRIPLE: $size bytes, $((SECONDS - start)) s"
+  if [ $# -eq 0 ] && [ "$size" -gt "$BUDGET" ]; then large+=("$TARGET has $size bytes, $BUDGET are allowed"); fi
+}
+
+only_sysroot='' router='' chosen=() large=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    -s) only_sysroot=yes ;;
+    -r) router=router- ;;
+    -l) sed '/^$/d' <<< "$TARGETS"; exit ;;
+    -h | --help) usage; exit ;;
+    --) shift; break ;;
+    -*) die "unknown option $1; see -h" ;;
+    all) mapfile -t chosen < <(names) ;;
+    *) target "$1" || die "unknown target $1; see -l"; chosen+=("$1") ;;
+  esac
+  shift
+done
+[ ${#chosen[@]} -gt 0 ] || { usage >&2; exit 2; }
+
+lock
+need dpkg-dev make file ca-certificates debian-archive-keyring
+[ -n "$only_sysroot" ] || need rustc-web cargo-web rust-web-src
+compilers=()
+for each in "${chosen[@]}"; do
+  target "$each"
+  # amd64's own compiler is the plain gcc.
+  compiler=gcc-$GNU
+  compilers+=("${compiler%-x86_64-linux-gnu}")
+done
+need "${compilers[@]}"
+for each in "${chosen[@]}"; do
+  target "$each"
+  sysroot
+  [ -n "$only_sysroot" ] || build "$@"
+done
+[ -n "$only_sysroot" ] || sums
+[ ${#large[@]} -eq 0 ] || die "$(printf '%s; ' "${large[@]}")"

@@ -1,0 +1,70 @@
+# shellcheck shell=bash
+# What the scripts beside this file share: they source it, with the root of the project as working directory.
+
+# Where intermediate products are kept.
+work=${CROSS_WORK:-target/cross}
+# Where programs, their sums and packages are left.
+# shellcheck disable=SC2034
+dist=target/dist
+
+# Columns of the table of targets: name; Rust's triple; prefix of Debian's gcc; most bytes that the program may have; architecture of Debian's
+# package and of OpenWrt's (- for none); then gcc's flags, the ABI of musl's C code; and after # the machines.
+# shellcheck disable=SC2034
+TARGETS='
+aarch64 aarch64-unknown-linux-musl     aarch64-linux-gnu   1000000 arm64 aarch64_generic                                           # Pi 3, 4, 5, Zero 2
+armv7   armv7-unknown-linux-musleabihf arm-linux-gnueabihf 1000000 armhf arm_cortex-a7   -march=armv7-a+fp -mfloat-abi=hard         # Pi 2, 32-bit systems of later ones
+armv6   arm-unknown-linux-musleabihf   arm-linux-gnueabihf 1000000 -     arm_arm1176jzf-s_vfp -march=armv6+fp -marm -mfloat-abi=hard # Pi 1, Pi Zero
+mipsel  mipsel-unknown-linux-musl      mipsel-linux-gnu    1300000 -     mipsel_24kc     -march=mips32r2 -msoft-float               # MT7620, MT7621, MT76x8
+mips    mips-unknown-linux-musl        mips-linux-gnu      1300000 -     mips_24kc       -march=mips32r2 -msoft-float               # ath79, lantiq
+armv5   armv5te-unknown-linux-musleabi arm-linux-gnueabi   1000000 armel arm_arm926ej-s  -march=armv5te -marm -mfloat-abi=soft      # Kirkwood and other old NAS boxes
+x86_64  x86_64-unknown-linux-musl      x86_64-linux-gnu    1000000 amd64 x86_64                                                    # PC
+i686    i686-unknown-linux-musl        i686-linux-gnu      1000000 i386  i386_pentium4                                             # old PC (with SSE2)
+'
+
+# names: every target's name, in the order of the table.
+names() { sed -n 's/^\([a-z0-9_]\+\) .*/\1/p' <<< "$TARGETS"; }
+
+# target NAME|TRIPLE: sets TARGET, TRIPLE, GNU, BUDGET, DEB, IPK and CF; fails when there is no such target.
+target() {
+  while read -r TARGET TRIPLE GNU BUDGET DEB IPK CF; do
+    CF=${CF%%#*}
+    if [ "$1" = "$TARGET" ] || [ "$1" = "$TRIPLE" ]; then return 0; fi
+  done < <(grep -v '^$' <<< "$TARGETS")
+  return 1
+}
+
+die() { echo "cross/${0##*/}: $*" >&2; exit 1; }
+
+# usage: prints the comment that opens the script.
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0"; }
+
+# lock: makes the directories and waits until no other of these scripts builds. Paths are absolute from then on.
+lock() {
+  mkdir -p "$work" "$dist"
+  work=$(realpath "$work") dist=$(realpath "$dist")
+  exec 9> "$work/lock"
+  flock 9
+}
+
+# need PACKAGE...: installs the Debian packages that are missing; with CROSS_INSTALL=no it only names them.
+need() {
+  local package missing=() root=()
+  [ "$(id -u)" = 0 ] || root=(sudo)
+  for package in "$@"; do
+    dpkg-query -W -f='${Status}\n' "$package" 2> /dev/null | grep -q ' installed$' || missing+=("$package")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  [ "${CROSS_INSTALL:-yes}" != no ] || die "missing Debian packages: ${missing[*]}"
+  echo "== installing ${missing[*]}"
+  local install=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=600
+    --no-install-recommends install "${missing[@]}")
+  "${install[@]}" > "$work/apt.log" 2>&1 && return
+  # The lists of packages may be missing or old.
+  "${root[@]}" apt-get -qq update || true
+  "${install[@]}" > "$work/apt.log" 2>&1 || { tail -n 20 "$work/apt.log" >&2; die "apt-get install ${missing[*]}"; }
+}
+
+# sums: lists all that is in target/dist.
+sums() {
+  (cd "$dist" && shopt -s nullglob && sha256sum runnel-* runnel_* > SHA256SUMS && stat -c '%s %n' runnel-* runnel_* > SIZES)
+}
