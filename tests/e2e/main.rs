@@ -15,6 +15,7 @@ mod fmp4;
 mod hostile;
 mod http;
 mod media;
+mod page;
 mod process;
 mod session;
 mod support;

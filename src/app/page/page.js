@@ -555,8 +555,16 @@ function fillPublish() {
   const body = $("publish-body");
   if (!rtmpPort) return body.replaceChildren(el("p", {}, "See the server’s log for its RTMP port."));
   const server = `${rtmpBase(rtmpPort)}/live`;
+  // Lines break between words only, not after the hyphen of an option.
+  const words = (text) => text.split(" ").flatMap((word, n) => [n ? " " : "", el("span", {}, word)]);
   const field = (label, value) =>
-    el("div", { className: "field" }, el("span", { className: "hint" }, label), el("code", { className: "mono" }, value), copyButton(value, label));
+    el(
+      "div",
+      { className: "field" },
+      el("span", { className: "hint" }, label),
+      el("code", { className: "mono" }, ...words(value)),
+      copyButton(value, label),
+    );
   const block = (title, hint, ...rest) => el("section", {}, el("h3", {}, title), el("p", { className: "hint" }, hint), ...rest);
   const test =
     "ffmpeg -re -f lavfi -i testsrc2=size=1280x720:rate=30 -f lavfi -i sine=frequency=330 -c:v libx264 -preset veryfast " +

@@ -1,0 +1,360 @@
+// Uses the page of a running server as a person would, in headless Chromium, and fails at the first thing that is not as
+// it should be. Publishes with ffmpeg what it needs. Options: --modules DIR (holds node_modules), --base ADDRESS and
+// --rtmp ADDRESS (of the server, which must have no stream), --clip FILE and --other FILE (H.264 and AAC in FLV, of 640x360
+// and 320x240), --shots DIR (for screenshots), --source DIR (of the page's files), --chromium FILE.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+
+const string = { type: "string" };
+const { values: options } = parseArgs({
+  options: {
+    modules: string,
+    base: string,
+    rtmp: string,
+    clip: string,
+    other: string,
+    shots: string,
+    source: string,
+    chromium: { type: "string", default: "/usr/bin/chromium" },
+  },
+});
+const modules = createRequire(resolve(options.modules, "package.json"));
+const { chromium } = modules("playwright-core");
+
+const FLAGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+/** For what happens by itself. */
+const SOON = 20_000;
+/** The most that the page may be behind, in seconds. */
+const MAX_DELAY = 1.5;
+/** A name that would become an element if it were taken for markup. */
+const MARKUP = "<b>bold";
+
+const publishers = new Map();
+
+function publish(clip, name) {
+  const url = `${options.rtmp}/live/${name}`;
+  const input = ["-re", "-stream_loop", "-1", "-i", clip];
+  const child = spawn("ffmpeg", ["-nostdin", "-loglevel", "error", ...input, "-c", "copy", "-f", "flv", url], { stdio: "inherit" });
+  publishers.set(name, child);
+}
+
+function unpublish(name) {
+  publishers.get(name)?.kill("SIGKILL");
+  publishers.delete(name);
+}
+
+/** Waits until `look` gives something true, and gives it. */
+async function until(what, look, limit = SOON) {
+  const end = Date.now() + limit;
+  let last;
+  do {
+    last = await look();
+    if (last) return last;
+    await new Promise((done) => setTimeout(done, 100));
+  } while (Date.now() < end);
+  throw new Error(`in vain: ${what}`);
+}
+
+// ---- QR codes, by a reader of others
+
+async function checkQr() {
+  const source = readFileSync(join(options.source, "qr.js"), "utf8");
+  const { encode } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
+  const jsQR = modules("jsqr");
+  const read = (rows, scale = 4, quiet = 4) => {
+    const size = (rows.length + 2 * quiet) * scale;
+    const pixels = new Uint8ClampedArray(4 * size * size).fill(255);
+    rows.forEach((row, y) =>
+      row.forEach((dark, x) => {
+        for (let n = 0; dark && n < scale * scale; n++) {
+          const at = ((y + quiet) * scale + Math.floor(n / scale)) * size + (x + quiet) * scale + (n % scale);
+          pixels.fill(0, 4 * at, 4 * at + 3);
+        }
+      }),
+    );
+    return jsQR(pixels, size, size)?.data;
+  };
+  const sizes = new Set();
+  for (let length = 1; length <= 213; length += length < 12 || length > 205 ? 1 : 5) {
+    const text = `rtmp://192.168.1.7/live/${"ab7-_".repeat(50)}`.slice(0, length);
+    const rows = encode(text);
+    sizes.add((rows.length - 17) / 4);
+    assert.equal(read(rows), text, `a QR code of ${length} bytes`);
+  }
+  assert.equal(read(encode("http://cam.lan/ü/x.flv")), "http://cam.lan/ü/x.flv");
+  assert.deepEqual([...sizes], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+  assert.equal(encode("x".repeat(214)), null);
+}
+
+// ---- what everybody must be able to use
+
+/** Faults of names, structure and contrast, found in the page. */
+function faultsOfPage() {
+  const faults = [];
+  const shown = (node) => node.checkVisibility() && node.getClientRects().length > 0;
+  const name = (node) =>
+    (node.getAttribute("aria-label") ?? "") + (node.textContent ?? "").trim() + [...(node.labels ?? [])].map((l) => l.textContent).join("");
+  for (const node of document.querySelectorAll("a[href], button, input, summary, dialog, section")) {
+    const by = document.getElementById(node.getAttribute("aria-labelledby") ?? "");
+    if (shown(node) && !name(node).trim() && !by?.textContent.trim()) faults.push(`no name: ${node.outerHTML.slice(0, 80)}`);
+  }
+  for (const node of document.querySelectorAll("a[href], button, summary")) {
+    const { width, height } = node.getBoundingClientRect();
+    if (shown(node) && !node.classList.contains("skip") && Math.min(width, height) < 24) faults.push(`too small: ${name(node)}`);
+  }
+  for (const node of document.querySelectorAll("svg, canvas")) {
+    if (shown(node) && node.getAttribute("aria-hidden") !== "true" && node.getAttribute("role") !== "img") faults.push("a picture without a role");
+  }
+  const ids = [...document.querySelectorAll("[id]")].map((node) => node.id);
+  if (new Set(ids).size !== ids.length) faults.push("an id twice");
+  if (!document.documentElement.lang || !document.title) faults.push("no language or title");
+  for (const landmark of ["header", "main", "footer"]) if (!document.querySelector(landmark)) faults.push(`no ${landmark}`);
+  const heads = [...document.querySelectorAll("h1, h2, h3")].filter(shown).map((node) => Number(node.tagName[1]));
+  if (heads.filter((level) => level === 1).length !== 1) faults.push(`headings of the first level: ${heads}`);
+  if (heads.some((level, n) => n > 0 && level > heads[n - 1] + 1)) faults.push(`a level of headings is left out: ${heads}`);
+  if (document.documentElement.scrollWidth > innerWidth) faults.push(`wider than the window: ${document.documentElement.scrollWidth}`);
+
+  const parse = (color) => (color.match(/[\d.]+/g) ?? [0, 0, 0, 0]).map(Number);
+  const luminance = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map((c) => (c / 255 <= 0.03928 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const ground = (node) => {
+    for (let at = node; at; at = at.parentElement) {
+      const color = parse(getComputedStyle(at).backgroundColor);
+      if (color[3] === undefined || color[3] === 1) return color;
+    }
+    return [255, 255, 255];
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let text = walker.nextNode(); text; text = walker.nextNode()) {
+    const node = text.parentElement;
+    // Over a moving picture no ratio holds.
+    if (!text.data.trim() || !shown(node) || node.closest(".stage, .badge, .hidden, .skip, script")) continue;
+    const [a, b] = [luminance(parse(getComputedStyle(node).color)), luminance(ground(node))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) faults.push(`contrast ${ratio.toFixed(2)}: ${text.data.trim().slice(0, 40)}`);
+  }
+  return faults;
+}
+
+const DESK = { width: 1180, height: 860 };
+const VIEWS = [
+  ["light", "light", DESK],
+  ["dark", "dark", DESK],
+  ["phone", "dark", { width: 390, height: 844 }],
+  ["small", "light", { width: 320, height: 568 }],
+];
+
+/** Checks what is shown now in light and dark, wide and narrow, and takes pictures. */
+async function everyView(page, what) {
+  for (const [name, colorScheme, size] of VIEWS) {
+    await page.setViewportSize(size);
+    await page.emulateMedia({ colorScheme });
+    await new Promise((done) => setTimeout(done, 400));
+    await page.screenshot({ path: join(options.shots, `page-${what}-${name}.png`), fullPage: true });
+    assert.deepEqual(await page.evaluate(faultsOfPage), [], `${what}, ${name}`);
+  }
+  await page.setViewportSize(DESK);
+}
+
+// ---- the page
+
+const text = (page, selector) => page.locator(selector).first().textContent();
+const focused = (page) => page.evaluate(() => document.activeElement?.id || document.activeElement?.textContent);
+
+/** What the player shows. */
+function look(page) {
+  return page.evaluate(() => {
+    const video = document.getElementById("video");
+    const stats = Object.fromEntries([...document.querySelectorAll("#stats div")].map((div) => [div.firstChild.textContent, div.lastChild.textContent]));
+    const quality = video.getVideoPlaybackQuality();
+    return {
+      state: document.getElementById("stage").dataset.state,
+      time: video.currentTime,
+      width: video.videoWidth,
+      delay: Number.parseFloat(stats.Delay),
+      frames: quality.totalVideoFrames,
+      dropped: quality.droppedVideoFrames,
+      stats,
+    };
+  });
+}
+
+/** Waits until `seconds` more have been played in this width. */
+async function plays(page, seconds, width) {
+  let first;
+  return until(`${seconds} s of ${width} pixels`, async () => {
+    const seen = await look(page);
+    if (seen.state !== "playing" || seen.width !== width) first = undefined;
+    else first ??= seen.time;
+    return first !== undefined && seen.time - first >= seconds && seen;
+  });
+}
+
+async function tabTo(page, hit) {
+  for (let n = 0; n < 60; n++) {
+    await page.keyboard.press("Tab");
+    const found = await page.evaluate((selector) => {
+      const node = document.activeElement;
+      return { hit: node.matches(selector), ring: getComputedStyle(node).outlineStyle };
+    }, hit);
+    assert.notEqual(found.ring, "none", "what has the focus shows it");
+    if (found.hit) return;
+  }
+  throw new Error(`Tab does not lead to ${hit}`);
+}
+
+async function nothingLive(page) {
+  await page.goto(options.base);
+  await page.locator("#empty").waitFor();
+  const how = await text(page, "#publish-body");
+  assert.ok(how.includes(`${options.rtmp}/live`), how);
+  assert.equal(await page.locator("#publish").getAttribute("open"), "");
+  await everyView(page, "empty");
+}
+
+async function list(page) {
+  publish(options.clip, "x");
+  publish(options.clip, MARKUP);
+  await until("two cards, without reloading", async () => (await page.locator(".card").count()) === 2);
+  const names = await page.locator(".card .name").allTextContents();
+  assert.deepEqual(names, [`live/${MARKUP}`, "live/x"]);
+  assert.equal(await page.locator(".card b").count(), 0, "a name stays text");
+  await until("pictures", async () => (await page.locator("canvas.drawn").count()) === 2);
+  const colors = await page.evaluate(() => {
+    const canvas = document.querySelector("canvas.drawn");
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    return new Set(new Uint32Array(data.buffer)).size;
+  });
+  assert.ok(colors > 50, `${colors} colours in the picture of a card`);
+  await until("figures", async () => /640 × 360 · H\.264 · AAC/.test(await text(page, ".card")) && /kbit\/s/.test(await text(page, ".card")));
+  unpublish(MARKUP);
+  await until("the end of a stream is told", async () => (await page.locator(".card").count()) === 1);
+  await everyView(page, "list");
+}
+
+async function watch(page) {
+  await page.locator("h1").first().click();
+  await tabTo(page, ".card");
+  await page.keyboard.press("Enter");
+  await page.locator("#watch").waitFor();
+  assert.equal(await focused(page), "watch-title");
+  const seen = await plays(page, 4, 640);
+  assert.ok(seen.delay < MAX_DELAY, `${seen.delay} s behind`);
+  assert.ok(seen.frames > 60 && seen.dropped < seen.frames / 5, `${seen.dropped} of ${seen.frames} frames dropped`);
+  assert.equal(seen.stats.Reconnects, "0");
+  assert.match(seen.stats.Picture, /640 × 360 · H\.264 High/);
+  assert.match(seen.stats.Sound, /AAC · 44\.1 kHz/);
+  await everyView(page, "watch");
+  return seen;
+}
+
+/** The listing and the file itself must say the same of the codecs. */
+async function codecs(page) {
+  const [told, found] = await page.evaluate(async () => {
+    const { streams } = await (await fetch("/runnel/streams.json")).json();
+    const { segments } = await import("/runnel/mp4.js");
+    for await (const segment of segments(streams[0].urls.mp4)) return [streams[0].mime, segment.mime];
+    return [];
+  });
+  assert.equal(told, found);
+}
+
+async function keys(page) {
+  await page.locator("#watch-title").focus();
+  await page.keyboard.press("Space");
+  await until("a pause", async () => (await look(page)).state === "paused");
+  await until("nobody watches a paused picture", async () => (await look(page)).stats.Viewers === "0");
+  await page.keyboard.press("k");
+  await plays(page, 2, 640);
+  await page.keyboard.press("m");
+  assert.ok(await page.evaluate(() => document.getElementById("video").muted));
+  await page.keyboard.press("m");
+  assert.ok(!(await page.evaluate(() => document.getElementById("video").muted)));
+}
+
+async function addresses(page) {
+  const ways = await page.locator("#ways code").allTextContents();
+  for (const url of [`${options.rtmp}/live/x`, new URL("/live/x.flv", options.base).href, new URL("/live/x.mp4", options.base).href]) {
+    assert.ok(ways.includes(url), `${url} in ${ways}`);
+  }
+  await page.locator("#ways button").first().click();
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), ways[0]);
+  // As on a plain address in the network, where a page gets no clipboard.
+  await page.evaluate(() => Object.defineProperty(navigator, "clipboard", { value: undefined, configurable: true }));
+  await page.locator("#ways li").nth(1).locator("button").first().click();
+  await until("a word about it", async () => (await text(page, "#say")) === "Copied.");
+  await page.evaluate(() => delete navigator.clipboard);
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), ways[1]);
+
+  const button = page.locator('#ways button[aria-label^="QR code"]').first();
+  await button.focus();
+  await page.keyboard.press("Enter");
+  await page.locator("#qr[open] svg").waitFor();
+  assert.equal(await text(page, "#qr-text"), ways[0]);
+  await page.screenshot({ path: join(options.shots, "page-qr.png") });
+  await page.keyboard.press("Escape");
+  await page.locator("#qr").waitFor({ state: "hidden" });
+  assert.ok(await button.evaluate((node) => node === document.activeElement), "the focus is back");
+  assert.ok(await page.locator("#watch").isVisible(), "Escape closed the code, not the player");
+}
+
+/** Another encoder within the time for which viewers are kept, then none, then one again. */
+async function encoders(page) {
+  unpublish("x");
+  publish(options.other, "x");
+  const changed = await plays(page, 3, 320);
+  unpublish("x");
+  await until("the end is told", async () => /Nobody publishes/.test(await text(page, "#veil-text")));
+  publish(options.clip, "x");
+  const again = await plays(page, 3, 640);
+  assert.ok(changed.delay < MAX_DELAY && again.delay < MAX_DELAY, `${changed.delay} and ${again.delay} s behind`);
+  await page.keyboard.press("Escape");
+  await page.locator("#list").waitFor();
+  assert.match(await focused(page), /live\/x/);
+}
+
+const browser = await chromium.launch({ executablePath: options.chromium, headless: true, args: FLAGS });
+const messages = [];
+let step = "start";
+let page;
+try {
+  step = "QR codes";
+  await checkQr();
+  const context = await browser.newContext({ permissions: ["clipboard-read", "clipboard-write"] });
+  page = await context.newPage();
+  page.on("console", (message) => message.type() === "error" && messages.push(message.text()));
+  page.on("pageerror", (error) => messages.push(String(error)));
+  let seen;
+  for (const [name, run] of Object.entries({ nothingLive, list, watch, codecs, keys, addresses, encoders })) {
+    step = name;
+    seen = (await run(page)) ?? seen;
+  }
+  // A request that the server refuses while nobody publishes is told of by the browser itself.
+  const faults = messages.filter((message) => !/Failed to load resource: .* 404/.test(message));
+  assert.deepEqual(faults, []);
+  console.log(`${seen.delay} s behind, ${seen.dropped} of ${seen.frames} frames dropped`);
+} catch (error) {
+  console.log(`${step}: ${error.stack}\n${messages.join("\n")}`);
+  if (page) {
+    console.log(JSON.stringify(await look(page).catch(String)));
+    await page.screenshot({ path: join(options.shots, "page-failed.png"), fullPage: true }).catch(() => {});
+  }
+  process.exitCode = 1;
+} finally {
+  for (const name of [...publishers.keys()]) unpublish(name);
+  await browser.close();
+}
