@@ -7,8 +7,11 @@
 //! Deviations: a request body is skipped, not read (no resource here takes one yet); `Transfer-Encoding` in a
 //! request is refused, since nothing could be gained from it but smuggling.
 
+use super::conditional::Conditions;
 use std::fmt;
 
+/// Longest request target in bytes.
+pub const MAX_TARGET: usize = 8 << 10;
 /// Longest request head in bytes.
 pub const MAX_HEAD: usize = 16 << 10;
 /// Header lines in a request at most.
@@ -50,6 +53,8 @@ pub struct Request {
     pub keep_alive: bool,
     /// What the client calls itself.
     pub user_agent: Option<String>,
+    /// `Range` and the conditions of the request.
+    pub conditions: Conditions,
     /// The key of a WebSocket upgrade.
     pub websocket: Option<String>,
     /// `If-None-Match`, as sent: what the client has already.
@@ -68,6 +73,8 @@ pub enum RequestError {
     Tls,
     /// The head is too long or has too many lines.
     TooLong,
+    /// The first line alone is too long.
+    TargetTooLong,
     /// A body that is too long or of unknown length.
     Body,
 }
@@ -78,6 +85,7 @@ impl RequestError {
         match self {
             RequestError::Malformed | RequestError::Rtmp | RequestError::Tls => 400,
             RequestError::TooLong => 431,
+            RequestError::TargetTooLong => 414,
             RequestError::Body => 413,
         }
     }
@@ -92,6 +100,7 @@ impl fmt::Display for RequestError {
             RequestError::TooLong => {
                 write!(f, "the request head exceeds {MAX_HEAD} bytes or {MAX_HEADERS} lines")
             }
+            RequestError::TargetTooLong => write!(f, "the URL exceeds {MAX_TARGET} bytes"),
             RequestError::Body => {
                 write!(f, "a request body is not taken here (limit {MAX_SKIPPED_BODY} bytes)")
             }
@@ -126,6 +135,9 @@ impl Requests {
                     *input = rest;
                     continue;
                 }
+            }
+            if self.head.len() + line.len() > MAX_TARGET && !self.head.contains(&b'\n') {
+                return Err(RequestError::TargetTooLong);
             }
             if self.head.len() + line.len() > MAX_HEAD {
                 return Err(RequestError::TooLong);
@@ -217,6 +229,7 @@ fn target(target: &str) -> Result<Request, RequestError> {
         minor: 0,
         keep_alive: false,
         user_agent: None,
+        conditions: Conditions::default(),
         websocket: None,
         if_none_match: None,
         body: 0,
@@ -255,6 +268,8 @@ fn field(request: &mut Request, name: &str, value: &[u8]) -> Result<(), RequestE
         request.body = length;
     } else if name.eq_ignore_ascii_case("transfer-encoding") {
         return Err(RequestError::Body);
+    } else if let Ok(value) = text() {
+        request.conditions.field(name, value);
     }
     Ok(())
 }
@@ -325,8 +340,10 @@ mod tests {
                 Err(error) => break error,
             }
         };
-        assert_eq!(error, RequestError::TooLong);
-        assert!(fed <= MAX_HEAD);
+        assert_eq!((error, error.status()), (RequestError::TargetTooLong, 414));
+        assert!(fed <= MAX_TARGET);
+        let long = format!("GET / HTTP/1.1\r\nA: {}", "b".repeat(MAX_HEAD));
+        assert_eq!(all(&mut Requests::default(), long.as_bytes()), Err(RequestError::TooLong));
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(MAX_HEADERS + 1));
         assert_eq!(all(&mut Requests::default(), many.as_bytes()), Err(RequestError::TooLong));
     }
