@@ -93,6 +93,11 @@ impl Conn {
         }
     }
 
+    /// Whether nothing more is to be read for now: what came before is not worked off.
+    pub fn holds(&self) -> bool {
+        matches!(&self.role, Role::Http(peer) if peer.holds())
+    }
+
     /// Gives up what the connection publishes, watches or waits for.
     pub fn drop_job(&mut self, world: &mut World, why: &str) {
         let (id, tag, peer, sent) = (self.id, self.tag(), self.peer, self.socket.sent);
@@ -124,7 +129,7 @@ impl Conn {
         let patience = world.config.handshake_timeout_ms;
         match &self.role {
             Role::Rtmp(peer) => stuck.or_else(|| peer.deadline(self.since, patience, world)),
-            Role::Http(peer) => stuck.or_else(|| peer.deadline(patience)),
+            Role::Http(peer) => stuck.or_else(|| peer.deadline(self.blocked_since, patience)),
             Role::Leaving(leaving) => Some((leaving.until, "it did not close")),
         }
     }

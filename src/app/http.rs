@@ -1,12 +1,13 @@
 //! HTTP peers: which request is which stream, and what to say when there is none.
 
 use super::conn::{Conn, Role};
+use super::files::{self, Transfer};
 use super::hub::{Live, Publisher, StreamId};
 use super::mount;
 use super::page;
 use super::rtmp::viewer_left;
 use super::viewer::Viewer;
-use super::world::{Timer, World};
+use super::world::{Action, Timer, World};
 use crate::conf::{HttpRemux, NoStream, Vhost};
 use crate::media::cursor::{Cursor, Filter};
 use crate::media::derived::Kindred;
@@ -24,6 +25,8 @@ use std::rc::Rc;
 
 /// App of a mount that names none, when no stream of that name is live.
 const APP_OF_NO_APP: &str = "live";
+/// Bytes of answers that wait to be sent, above which no further request of that connection is read.
+const MAX_ANSWERS: usize = 64 << 10;
 /// Characters of a peer's words that go into a log line.
 const QUOTED: usize = 128;
 
@@ -36,6 +39,8 @@ enum Job {
     Waiting { stream: StreamId, since: u64, deadline: u64, answer: Box<Answer> },
     /// The body has begun; over a WebSocket, with what reads the viewer's messages.
     Playing(Viewer, Option<Box<websocket::Reader>>),
+    /// A file is sent.
+    File(Box<Transfer>),
 }
 
 /// How a live request is to be answered once there is something to send.
@@ -81,12 +86,14 @@ struct Tracks {
 pub struct HttpPeer {
     requests: Requests,
     job: Job,
+    /// What came after a request that is still being answered; nothing more is read until then.
+    backlog: Vec<u8>,
 }
 
 impl HttpPeer {
     /// A peer that has yet to ask.
     pub fn new(now: u64) -> HttpPeer {
-        HttpPeer { requests: Requests::default(), job: Job::Idle { since: now } }
+        HttpPeer { requests: Requests::default(), job: Job::Idle { since: now }, backlog: Vec::new() }
     }
 
     /// The viewer, while it plays.
@@ -105,14 +112,52 @@ impl HttpPeer {
         }
     }
 
-    /// When it runs out of time, and why.
-    pub fn deadline(&self, patience: u64) -> Option<(u64, &'static str)> {
+    /// The file that is sent.
+    pub fn transfer(&self) -> Option<&Transfer> {
+        match &self.job {
+            Job::File(transfer) => Some(transfer),
+            _ => None,
+        }
+    }
+
+    /// The file that is sent.
+    pub fn transfer_mut(&mut self) -> Option<&mut Transfer> {
+        match &mut self.job {
+            Job::File(transfer) => Some(transfer),
+            _ => None,
+        }
+    }
+
+    /// Begins to send a file.
+    pub fn begin(&mut self, transfer: Transfer) {
+        self.job = Job::File(Box::new(transfer));
+    }
+
+    /// Takes back the file that is sent: the peer may ask again.
+    pub fn end(&mut self, now: u64) -> Option<Transfer> {
+        match std::mem::replace(&mut self.job, Job::Idle { since: now }) {
+            Job::File(transfer) => Some(*transfer),
+            job => {
+                self.job = job;
+                None
+            }
+        }
+    }
+
+    /// Whether bytes of the peer wait to be looked at, so that no more are to be read.
+    pub fn holds(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
+    /// When it runs out of time, and why. `blocked_since`: the peer takes nothing since then.
+    pub fn deadline(&self, blocked_since: Option<u64>, patience: u64) -> Option<(u64, &'static str)> {
         match &self.job {
             Job::Idle { since } => {
                 Some((since.saturating_add(patience), "no request in time (handshake_timeout)"))
             }
             Job::Waiting { deadline, .. } => Some((*deadline, "the stream did not start")),
             Job::Playing(..) => None,
+            Job::File(transfer) => Some(transfer.deadline(blocked_since, patience)),
         }
     }
 
@@ -122,16 +167,22 @@ impl HttpPeer {
             Job::Idle { .. } => {}
             Job::Waiting { stream, .. } => world.stop_waiting(stream, id),
             Job::Playing(viewer, _) => viewer_left(world, id, who, "http", &viewer, sent, why),
+            Job::File(transfer) => transfer.drop_it(world),
         }
     }
 }
 
-/// Takes bytes that came on an HTTP connection. What comes after a live request is read and ignored.
+/// Takes bytes that came on an HTTP connection. What comes after a live request is read and ignored; what comes
+/// after a request for a file is kept until the file is sent.
 pub fn input(conn: &mut Conn, world: &mut World, mut bytes: &[u8]) {
     loop {
         let Role::Http(peer) = &mut conn.role else { return };
         match &mut peer.job {
-            Job::Idle { .. } => {}
+            Job::Idle { .. } if conn.out.len() <= MAX_ANSWERS => {}
+            Job::Idle { .. } | Job::File(_) => {
+                peer.backlog.extend_from_slice(bytes);
+                return;
+            }
             Job::Playing(_, Some(reader)) => {
                 if reader.feed(bytes, conn.out.buffer()).is_err() {
                     conn.finish(world, "it closed");
@@ -157,6 +208,25 @@ pub fn input(conn: &mut Conn, world: &mut World, mut bytes: &[u8]) {
     }
 }
 
+/// All that waited for the peer was written.
+pub fn flushed(conn: &mut Conn, world: &mut World) {
+    files::advance(conn, world);
+    if let Role::Http(peer) = &conn.role
+        && peer.holds()
+        && matches!(peer.job, Job::Idle { .. })
+    {
+        world.actions.push_back(Action::Resume(conn.id));
+    }
+}
+
+/// Goes on with what came meanwhile.
+pub fn resume(conn: &mut Conn, world: &mut World) {
+    if let Role::Http(peer) = &mut conn.role {
+        let backlog = std::mem::take(&mut peer.backlog);
+        input(conn, world, &backlog);
+    }
+}
+
 fn on_request(conn: &mut Conn, world: &mut World, request: &Request) {
     let cors = match (world.config.http_server.crossdomain, request.origin, request.private_network) {
         (true, true, true) => Cors::PrivateNetwork,
@@ -176,27 +246,42 @@ fn on_request(conn: &mut Conn, world: &mut World, request: &Request) {
         Method::Options | Method::Other => {
             refuse(conn, world, request, cors, 405, "only GET, HEAD and OPTIONS are answered here");
         }
-        Method::Get | Method::Head => {
-            if let Some(resource) = page::find(world, request) {
-                return page::answer(conn, world, request, resource);
-            }
-            match route(world, request) {
-                Ok(target) => live(conn, world, request, cors, &target),
-                Err((status, why)) => refuse(conn, world, request, cors, status, &why),
-            }
-        }
+        Method::Get | Method::Head => find(conn, world, request, cors, true),
     }
 }
 
+/// Streams that are live come first, then files, then streams that may become live.
+fn find(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, with_files: bool) {
+    let found = route(world, request);
+    let is_live = found.as_ref().is_ok_and(|target| is_live(world, &target.name));
+    let place = if with_files && !is_live { files::place(&world.config, request) } else { None };
+    // Who serves files may have a page of their own at the root.
+    let page = page::find(world, request).filter(|_| place.is_none() || request.path != "/");
+    if let Some(resource) = page {
+        return page::answer(conn, world, request, resource);
+    }
+    match (place, found) {
+        (Some(Ok(place)), _) => files::open(conn, world, request, cors, place),
+        (Some(Err(error)), Err(_)) => {
+            refuse(conn, world, request, cors, error.status(), &error.to_string());
+        }
+        (_, Ok(target)) => live(conn, world, request, cors, &target),
+        (None, Err((status, why))) => refuse(conn, world, request, cors, status, &why),
+    }
+}
+
+fn is_live(world: &World, name: &StreamName) -> bool {
+    let live = world.hub.find(name).and_then(|id| world.hub.get(id));
+    live.is_some_and(|live| !live.ended && live.publisher != Publisher::Vacant)
+}
+
+/// There is no file for a request; it may name a stream.
+pub fn no_file(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors) {
+    find(conn, world, request, cors, false);
+}
+
 /// A one-line answer with the reason.
-pub(super) fn refuse(
-    conn: &mut Conn,
-    world: &mut World,
-    request: &Request,
-    cors: Cors,
-    status: u16,
-    why: &str,
-) {
+pub fn refuse(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, status: u16, why: &str) {
     let head_only = request.method == Method::Head;
     response::text(conn.out.buffer(), status, why, request.keep_alive, cors, head_only);
     log::debug!(target: "http", "{} {}: {status} {}: {why}", conn.tag(), conn.peer, printable(&request.path, QUOTED));
@@ -395,6 +480,11 @@ pub fn timed_out(conn: &mut Conn, world: &mut World, why: &str) {
             );
             world.complain("http", conn, &why);
         }
+        Job::File(transfer) if transfer.is_unanswered() => {
+            response::text(conn.out.buffer(), 503, why, false, Cors::No, false);
+            world.complain("http", conn, &why);
+        }
+        Job::File(_) => return world.close(conn, why),
         Job::Idle { .. } | Job::Playing(..) => {}
     }
     conn.finish(world, why);

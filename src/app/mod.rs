@@ -5,12 +5,14 @@
 //! - [`conn`] one connection; [`rtmp`] and [`http`] what its peer may do; [`viewer`] how a stream is written to it
 //! - [`hub`] the streams by name, their publishers; [`fanout`] their viewers, in phases
 //! - [`page`] the page for browsers, with [`listing`] (what is live) and [`rate`] (how fast it comes in)
+//! - [`files`] files over HTTP, read by a helper thread
 //! - [`demo`] the built-in picture; [`banner`] what is printed at the start
 #![forbid(unsafe_code)]
 pub mod banner;
 pub mod conn;
 pub mod demo;
 pub mod fanout;
+pub mod files;
 pub mod http;
 pub mod hub;
 pub mod listing;

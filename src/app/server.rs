@@ -8,12 +8,14 @@
 
 use super::conn::{Conn, Role};
 use super::demo::Demo;
+use super::files;
 use super::http::{self, HttpPeer};
 use super::rtmp::{self, RtmpPeer};
 use super::viewer::{Flushed, Out, flush};
 use super::world::{Action, Timer, World};
 use crate::conf::{Config, Listen};
 use crate::media::derived::Kindred;
+use crate::net::disk::{Disk, Local};
 use crate::net::listener::{self, Accepted};
 use crate::net::poll::{MAX_LISTENERS, Poll, Ready, Who};
 use crate::net::signals::{Signal, Signals};
@@ -93,6 +95,14 @@ impl Server {
     /// # Errors
     /// A port that cannot be had, with its number and the reason.
     pub fn new(config: Config) -> Result<Server, String> {
+        Server::with_disk(config, Local)
+    }
+
+    /// The same with files from `disk`.
+    ///
+    /// # Errors
+    /// As [`Server::new`].
+    pub fn with_disk(config: Config, disk: impl Disk + 'static) -> Result<Server, String> {
         let fault = |error: io::Error| format!("the system has no poll or pipe to give: {error}");
         let poll = Poll::new().map_err(fault)?;
         let mut signals = Signals::new().map_err(fault)?;
@@ -113,6 +123,10 @@ impl Server {
             scratch: vec![0; READ_SIZE].into_boxed_slice(),
             events: Vec::new(),
         };
+        if files::wanted(server.config()) {
+            let waker = server.poll.waker().map_err(fault)?;
+            server.world.files.start(waker, disk).map_err(fault)?;
+        }
         server.open_listeners()?;
         Ok(server)
     }
@@ -214,6 +228,7 @@ impl Server {
     fn on_ready(&mut self, event: Ready) {
         match event.who {
             Who::Signals => self.on_signals(),
+            Who::Waker => self.on_files(),
             Who::Listener(n) => {
                 if let Some(listening) = self.listeners.get_mut(n) {
                     listening.ready = true;
@@ -231,6 +246,16 @@ impl Server {
                 if event.writable && !std::mem::replace(&mut conn.socket.writable, true) {
                     self.world.mark(conn);
                 }
+            }
+        }
+    }
+
+    /// Answers of the helper thread.
+    fn on_files(&mut self) {
+        while let Some((id, outcome)) = files::next_answer(&self.world) {
+            match self.conns.get_mut(id) {
+                Some(conn) => files::answered(conn, &mut self.world, outcome),
+                None => files::orphaned(&mut self.world, &outcome),
             }
         }
     }
@@ -374,7 +399,7 @@ impl Server {
             let Some(conn) = self.conns.get_mut(id) else { continue };
             conn.queued = false;
             read_conn(conn, &mut self.world, &mut self.scratch);
-            if conn.socket.readable && conn.gone.is_none() {
+            if conn.socket.readable && conn.gone.is_none() && !conn.holds() {
                 conn.queued = true;
                 self.run.push_back(id);
             }
@@ -445,6 +470,14 @@ impl Server {
                 Action::Evict(id) => {
                     if let Some(conn) = self.conns.get_mut(id) {
                         rtmp::evict(conn, &mut self.world);
+                    }
+                }
+                Action::Resume(id) => {
+                    if let Some(conn) = self.conns.get_mut(id) {
+                        http::resume(conn, &mut self.world);
+                        if conn.socket.readable && !std::mem::replace(&mut conn.queued, true) {
+                            self.run.push_back(id);
+                        }
                     }
                 }
                 Action::Start(stream) => {
@@ -547,7 +580,7 @@ fn allowed(wanted: u32, files: u64) -> usize {
 
 fn read_conn(conn: &mut Conn, world: &mut World, scratch: &mut [u8]) {
     for _ in 0..READ_BUDGET {
-        if conn.gone.is_some() {
+        if conn.gone.is_some() || conn.holds() {
             return;
         }
         match conn.socket.read(scratch) {
@@ -571,6 +604,13 @@ fn read_conn(conn: &mut Conn, world: &mut World, scratch: &mut [u8]) {
 
 /// The peer sends no more. Whoever still had something to say gets no answer: our peers do not half-close.
 fn on_peer_closed(conn: &mut Conn, world: &mut World) {
+    conn.socket.readable = false;
+    if let Role::Http(peer) = &mut conn.role
+        && let Some(transfer) = peer.transfer_mut()
+    {
+        // It may have closed its side only; if both, writing will tell.
+        return transfer.is_the_last();
+    }
     match &conn.role {
         Role::Leaving(leaving) => {
             let why = leaving.why.clone();
@@ -579,13 +619,13 @@ fn on_peer_closed(conn: &mut Conn, world: &mut World) {
         _ if !conn.out.is_empty() && conn.viewer().is_none() => conn.finish(world, "it closed"),
         _ => world.close(conn, "it closed"),
     }
-    conn.socket.readable = false;
 }
 
 fn write_conn(conn: &mut Conn, world: &mut World) {
     let stream = conn.viewer().map(|viewer| viewer.stream);
     let live = stream.and_then(|stream| world.hub.get(stream));
     match flush(conn, live, &mut world.batches, world.now) {
+        Flushed::Done if conn.out.is_empty() => http::flushed(conn, world),
         Flushed::Done | Flushed::Blocked => {}
         Flushed::Again => world.mark(conn),
         Flushed::Over => match conn.role {

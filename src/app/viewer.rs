@@ -54,11 +54,20 @@ pub enum Flushed {
     Broken(std::io::ErrorKind),
 }
 
-/// Bytes of our own making that wait to be sent: replies, heads.
+/// Bytes that wait to be sent: those of our own making (replies, heads), then a piece of a file.
 #[derive(Debug, Default)]
 pub struct Out {
     bytes: Vec<u8>,
     sent: usize,
+    piece: Option<Box<Piece>>,
+}
+
+/// A piece of a file; its memory is used again for the next piece.
+#[derive(Debug)]
+struct Piece {
+    memory: Vec<u8>,
+    sent: usize,
+    end: usize,
 }
 
 impl Out {
@@ -69,23 +78,44 @@ impl Out {
 
     /// Whether all was sent.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.bytes.is_empty() && self.piece().is_empty()
     }
 
     /// Bytes that wait.
     pub fn len(&self) -> usize {
-        self.bytes.len() - self.sent
+        self.bytes.len() - self.sent + self.piece().len()
     }
 
-    fn rest(&self) -> &[u8] {
-        self.bytes.get(self.sent..).unwrap_or_default()
+    /// Has the first `filled` bytes of `memory` sent after what waits. The piece before must be sent and taken back.
+    pub fn put_piece(&mut self, memory: Vec<u8>, filled: usize) {
+        debug_assert!(self.piece.is_none(), "a piece is overwritten");
+        let end = filled.min(memory.len());
+        self.piece = Some(Box::new(Piece { memory, sent: 0, end }));
+    }
+
+    /// The memory of the piece, which is no longer sent if it was not.
+    pub fn take_piece(&mut self) -> Vec<u8> {
+        self.piece.take().map(|piece| piece.memory).unwrap_or_default()
+    }
+
+    fn piece(&self) -> &[u8] {
+        self.piece.as_ref().and_then(|piece| piece.memory.get(piece.sent..piece.end)).unwrap_or_default()
+    }
+
+    fn slices(&self) -> [IoSlice<'_>; 2] {
+        [IoSlice::new(self.bytes.get(self.sent..).unwrap_or_default()), IoSlice::new(self.piece())]
     }
 
     fn advance(&mut self, n: usize) {
-        self.sent += n;
+        let own = n.min(self.bytes.len() - self.sent);
+        self.sent += own;
         if self.sent >= self.bytes.len() {
             // Most connections are viewers, who never need it again.
-            *self = Out::default();
+            self.bytes = Vec::new();
+            self.sent = 0;
+        }
+        if let Some(piece) = &mut self.piece {
+            piece.sent += n - own;
         }
     }
 }
@@ -104,7 +134,11 @@ pub fn flush(conn: &mut Conn, live: Option<&Live>, batches: &mut Batches, now: u
         let mid_message = viewer.as_ref().is_some_and(|viewer| viewer.cursor.mid_message());
         let (step, io) = match (viewer, live) {
             _ if !out.is_empty() && !mid_message => {
-                let io = socket.write(&[IoSlice::new(out.rest())]);
+                let io = match out.slices() {
+                    [own, piece] if piece.is_empty() => socket.write(&[own]),
+                    [own, piece] if own.is_empty() => socket.write(&[piece]),
+                    both => socket.write(&both),
+                };
                 if let Io::Moved(n) = io {
                     out.advance(n);
                 }

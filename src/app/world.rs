@@ -1,6 +1,7 @@
 //! What all connections share, and how one connection's deeds reach another: by a list that the loop works off.
 
 use super::conn::Conn;
+use super::files::Store;
 use super::hub::{Hub, StreamId};
 use super::quiet::Quiet;
 use crate::conf::Config;
@@ -40,6 +41,8 @@ pub enum Action {
     Trim(StreamId),
     /// The stream is over: its viewers get what is left, then the end.
     End(StreamId),
+    /// This connection's last answer is written; it may have asked on meanwhile.
+    Resume(Id),
 }
 
 /// Shared state.
@@ -63,6 +66,8 @@ pub struct World {
     pub quiet: Quiet,
     /// Runs of messages, laid out for the viewers who share a place.
     pub batches: Batches,
+    /// Files that are being sent, and who reads them.
+    pub files: Store,
 }
 
 impl World {
@@ -78,6 +83,7 @@ impl World {
             actions: VecDeque::new(),
             quiet: Quiet::default(),
             batches: Batches::default(),
+            files: Store::default(),
         }
     }
 

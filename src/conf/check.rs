@@ -224,6 +224,14 @@ impl Checker<'_, '_> {
             let help = String::from("add `http_server { enabled on; }` outside the vhosts");
             self.reports.warn(span, message, Some(help));
         }
+        let files = self.set.iter().find(|(c, n, _)| *c == Context::HttpStatic && *n == "enabled");
+        if let Some((_, _, span)) =
+            files.filter(|_| !http.enabled && config.vhosts.iter().any(|v| v.http_static.enabled))
+        {
+            let message = String::from("`http_static` has no effect while `http_server` is off");
+            let help = String::from("add `http_server { enabled on; }` outside the vhosts");
+            self.reports.warn(*span, message, Some(help));
+        }
         let shared = http.listen.iter().find(|h| config.listen.iter().any(|r| overlap(r, h)));
         if let Some(listen) = shared.filter(|_| http.enabled) {
             let message = format!("port {} is for RTMP already; HTTP needs another", listen.port);

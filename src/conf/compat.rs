@@ -32,6 +32,7 @@ static CHANGES: &[(Context, &str, Change)] = &[
     ),
     (Context::Root, "srs_log_level_v2", Words("log_level", &[("trace", "debug")])),
     (Context::Vhost, "gop_cache", Into("play", "gop_cache")),
+    (Context::Vhost, "http", Name("http_static")),
     (Context::Vhost, "mw_latency", Into("play", "mw_latency")),
     (Context::Vhost, "queue_length", Into("play", "queue_length")),
     (Context::Vhost, "time_jitter", Into("play", "time_jitter")),

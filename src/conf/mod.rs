@@ -27,8 +27,8 @@ use error::Reports;
 pub use error::{ConfError, MAX_REPORTS, Severity, Warning};
 pub use parse::{MAX_ARGS, MAX_DEPTH, MAX_FILE, MAX_TOKENS};
 pub use typed::{
-    Config, DEFAULT_VHOST, HttpRemux, HttpServer, IpNet, Jitter, Listen, Log, LogTank, NoStream, OnBusy,
-    Play, Publish, Vhost,
+    Config, DEFAULT_VHOST, HttpRemux, HttpServer, HttpStatic, IpNet, Jitter, Listen, Log, LogTank, NoStream,
+    OnBusy, Play, Publish, Vhost,
 };
 pub use value::Kind;
 

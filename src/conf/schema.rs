@@ -24,17 +24,20 @@ pub enum Context {
     Publish,
     /// `vhost NAME { http_remux { } }`.
     HttpRemux,
+    /// `vhost NAME { http_static { } }`.
+    HttpStatic,
 }
 
 impl Context {
     /// All of them.
-    pub const ALL: [Context; 6] = [
+    pub const ALL: [Context; 7] = [
         Context::Root,
         Context::HttpServer,
         Context::Vhost,
         Context::Play,
         Context::Publish,
         Context::HttpRemux,
+        Context::HttpStatic,
     ];
 
     /// The name of the block; empty outside all blocks.
@@ -46,6 +49,7 @@ impl Context {
             Context::Play => "play",
             Context::Publish => "publish",
             Context::HttpRemux => "http_remux",
+            Context::HttpStatic => "http_static",
         }
     }
 
@@ -54,7 +58,9 @@ impl Context {
         match self {
             Context::Root => None,
             Context::HttpServer | Context::Vhost => Some(Context::Root),
-            Context::Play | Context::Publish | Context::HttpRemux => Some(Context::Vhost),
+            Context::Play | Context::Publish | Context::HttpRemux | Context::HttpStatic => {
+                Some(Context::Vhost)
+            }
         }
     }
 }
@@ -96,6 +102,7 @@ pub fn directives(context: Context) -> &'static [Directive] {
         Context::Play => PLAY,
         Context::Publish => PUBLISH,
         Context::HttpRemux => HTTP_REMUX,
+        Context::HttpStatic => HTTP_STATIC,
     }
 }
 
@@ -269,6 +276,14 @@ static HTTP_SERVER: &[Directive] = &[
         docs: "Serve the page at `/`, where a browser lists and plays the streams of the host that it asks for.",
         set: |d, v| d.config.http_server.page = v.flag(),
     },
+    Directive {
+        name: "dir",
+        aliases: &[],
+        kind: Kind::Text,
+        default: "(none)",
+        docs: "The directory whose files are served below `/`, for hosts and paths that no `http_static` serves.",
+        set: |d, v| d.config.http_server.dir = Some(v.text().to_owned()),
+    },
 ];
 
 static VHOST: &[Directive] = &[
@@ -343,6 +358,14 @@ static VHOST: &[Directive] = &[
         kind: Kind::Block(Context::HttpRemux),
         default: "(absent)",
         docs: "Live streams over HTTP.",
+        set: nothing,
+    },
+    Directive {
+        name: "http_static",
+        aliases: &[],
+        kind: Kind::Block(Context::HttpStatic),
+        default: "(absent)",
+        docs: "Files over HTTP.",
         set: nothing,
     },
 ];
@@ -559,5 +582,32 @@ static HTTP_REMUX: &[Directive] = &[
         default: "on",
         docs: "Make the FLV header from what the stream carries where `has_audio` and `has_video` do not say.",
         set: |d, v| d.vhost.http_remux.guess_has_av = v.flag(),
+    },
+];
+
+static HTTP_STATIC: &[Directive] = &[
+    Directive {
+        name: "enabled",
+        aliases: &[],
+        kind: Kind::Flag,
+        default: "off",
+        docs: "Serve files to those who ask for this vhost; `http_server` must be on too.",
+        set: |d, v| d.vhost.http_static.enabled = v.flag(),
+    },
+    Directive {
+        name: "mount",
+        aliases: &[],
+        kind: Kind::Prefix,
+        default: "[vhost]/",
+        docs: "The URL below which the files are: host and path.",
+        set: |d, v| d.vhost.http_static.mount = v.text().to_owned(),
+    },
+    Directive {
+        name: "dir",
+        aliases: &[],
+        kind: Kind::Text,
+        default: "./objs/nginx/html",
+        docs: "The directory of the files.",
+        set: |d, v| d.vhost.http_static.dir = v.text().to_owned(),
     },
 ];

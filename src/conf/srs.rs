@@ -60,7 +60,7 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("work_dir", At("./")),
         ],
     ),
-    (Context::HttpServer, &[("dir", Never), ("https", Off)]),
+    (Context::HttpServer, &[("https", Off)]),
     (
         Context::Vhost,
         &[
@@ -75,9 +75,7 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("forward", Off),
             ("hds", Off),
             ("hls", Off),
-            ("http", Off),
             ("http_hooks", Off),
-            ("http_static", Off),
             ("ingest", Off),
             ("mix_correct", At("off")),
             ("mode", At("local")),

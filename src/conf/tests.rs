@@ -153,6 +153,7 @@ fn other_value(context: Context, directive: &Directive) -> String {
         Kind::Listen => format!("{}", 4000 + context as u16),
         Kind::Nets => String::from("10.0.0.0/8"),
         Kind::Mounts => String::from("/x/[stream].flv"),
+        Kind::Prefix => String::from("[vhost]/vod/"),
         Kind::Block(_) | Kind::NamedBlock(_) => unreachable!(),
     }
 }
@@ -163,7 +164,9 @@ fn within(context: Context, text: &str) -> String {
         Context::Root => format!("{text} vhost v {{ }}"),
         Context::HttpServer => format!("http_server {{ {text} }} vhost v {{ }}"),
         Context::Vhost => format!("vhost v {{ {text} }}"),
-        Context::HttpRemux => format!("http_server {{ enabled on; }} vhost v {{ http_remux {{ {text} }} }}"),
+        Context::HttpRemux | Context::HttpStatic => {
+            format!("http_server {{ enabled on; }} vhost v {{ {} {{ {text} }} }}", context.name())
+        }
         _ => format!("vhost v {{ {} {{ {text} }} }}", context.name()),
     }
 }
@@ -268,6 +271,25 @@ fn what_srs_knows_beyond_the_table_loads_with_a_warning() {
 }
 
 #[test]
+fn files_are_served_only_where_a_file_says_so() {
+    assert_eq!(Config::default().http_server.dir, None);
+    assert!(!first(&Config::default()).http_static.enabled);
+    let (c, warnings) = warned(
+        "http_server { enabled on; dir './my files'; }\n\
+         vhost a { http { enabled on; mount [vhost]/vod; } }\n\
+         vhost b { http_static { enabled on; dir ./b; } }",
+    );
+    assert_eq!(warnings, ["2:11: `http` is now called `http_static`"]);
+    assert_eq!(c.http_server.dir.as_deref(), Some("./my files"));
+    let of = |n: usize| (c.vhosts[n].http_static.mount.as_str(), c.vhosts[n].http_static.dir.as_str());
+    assert_eq!((of(0), of(1)), (("[vhost]/vod", "./objs/nginx/html"), ("[vhost]/", "./b")));
+    for mount in ["vod", "[vhost]/../x", "[vhost]/[app]/", "/a//b", "/.git", "/a%2f", "/x/[stream].flv"] {
+        let text = format!("vhost a {{ http_static {{ mount {mount}; }} }}");
+        assert!(load("t", &text).is_err(), "{mount}");
+    }
+}
+
+#[test]
 fn the_vhost_of_an_old_edge_is_known_but_a_vhost_in_a_vhost_is_a_missing_brace() {
     let (_, warnings) = warned("vhost a { mode remote; origin 1.2.3.4; vhost b; }");
     assert_eq!(warnings.len(), 3, "{warnings:?}");
@@ -333,7 +355,8 @@ fn a_file_for_http_flv_with_srs_loads_and_serves_http_flv() {
          vhost __defaultVhost__ {\n http_remux {\n enabled on;\n mount [vhost]/[app]/[stream].flv;\n hstrs on;\n }\n\
          http_static { enabled off; }\n}",
     );
-    assert_eq!(warnings, ["9:2: `dir` is known but not in this build; it has no effect"]);
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert_eq!(c.http_server.dir.as_deref(), Some("./objs/nginx/html"));
     assert_eq!(
         (c.pid.as_deref(), c.log.tank, c.log.file.as_str()),
         (Some("objs/srs.flv.pid"), LogTank::File, "objs/srs.log")

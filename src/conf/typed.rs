@@ -87,6 +87,9 @@ pub struct HttpServer {
     pub crossdomain: bool,
     /// `page`: serve the page at `/` that lists and plays the streams. Default on.
     pub page: bool,
+    /// `dir`: the directory whose files are served below `/`, relative to where the program runs.
+    /// Default: none, so that nothing is served by accident (SRS: `./objs/nginx/html`).
+    pub dir: Option<String>,
 }
 
 /// `vhost NAME { }`.
@@ -113,6 +116,8 @@ pub struct Vhost {
     pub publish: Publish,
     /// `http_remux { }`.
     pub http_remux: HttpRemux,
+    /// `http_static { }`.
+    pub http_static: HttpStatic,
 }
 
 /// `play { }`: how viewers are served. What bounds the feed holds for HTTP viewers too.
@@ -179,6 +184,17 @@ pub struct HttpRemux {
     /// `guess_has_av`: set the flags of the FLV header from what the stream carries, where
     /// `has_audio` and `has_video` do not say. Default on.
     pub guess_has_av: bool,
+}
+
+/// `http_static { }`: files over HTTP for one vhost; they come before those of [`HttpServer::dir`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpStatic {
+    /// `enabled`. Default off.
+    pub enabled: bool,
+    /// `mount`: host and path below which the files are. Default `[vhost]/`.
+    pub mount: String,
+    /// `dir`: the directory, relative to where the program runs. Default `./objs/nginx/html`, as in SRS.
+    pub dir: String,
 }
 
 /// `time_jitter`: what happens to timestamps on their way to RTMP viewers.
@@ -259,7 +275,13 @@ const BLANK: Config = Config {
     reuse_port: false,
     trusted_proxies: Vec::new(),
     log: Log { tank: LogTank::Console, level: log::LevelFilter::Off, file: String::new() },
-    http_server: HttpServer { enabled: false, listen: Vec::new(), crossdomain: false, page: false },
+    http_server: HttpServer {
+        enabled: false,
+        listen: Vec::new(),
+        crossdomain: false,
+        page: false,
+        dir: None,
+    },
     vhosts: Vec::new(),
 };
 
@@ -302,6 +324,7 @@ const BLANK_VHOST: Vhost = Vhost {
         drop_if_not_match: false,
         guess_has_av: false,
     },
+    http_static: HttpStatic { enabled: false, mount: String::new(), dir: String::new() },
 };
 
 impl Config {

@@ -61,6 +61,8 @@ pub enum Kind {
     Nets,
     /// URL patterns; several directives add up.
     Mounts,
+    /// One host and path, below which all URLs are meant.
+    Prefix,
 }
 
 /// The value of a directive. The table's setters take it apart; a setter that asks for another type than its
@@ -147,6 +149,7 @@ impl Kind {
                 String::from("ports or addresses, such as `1935`, `127.0.0.1:1935` or `[::1]:1935`")
             }
             Kind::Nets => String::from("addresses, such as `10.0.0.0/8`, `192.168.1.2` or `fd00::/8`"),
+            Kind::Prefix => String::from("a host and a path, such as `[vhost]/` or `[vhost]/vod/`"),
             Kind::Mounts => String::from("URL patterns, such as `[vhost]/[app]/[stream].flv`"),
         }
     }
@@ -182,6 +185,7 @@ pub(super) fn read<'a>(
         Kind::Text => (one.text.len() <= MAX_TEXT).then_some(Value::Text(one.text)),
         Kind::Listen => return each(args, listen, wrong, reports).map(Value::Listen),
         Kind::Nets => return each(args, net, wrong, reports).map(Value::Nets),
+        Kind::Prefix => is_prefix(one.text).then_some(Value::Text(one.text)),
         Kind::Mounts => return mounts(args, wrong, reports).map(Value::Mounts),
         Kind::Block(_) | Kind::NamedBlock(_) => None,
     };
@@ -324,6 +328,15 @@ fn is_mount(text: &str) -> bool {
         && MOUNTED.iter().any(|end| text.ends_with(end))
         && parts_fit
         && plain
+}
+
+/// As [`is_mount`], without stream variables: a host and whole segments.
+fn is_prefix(text: &str) -> bool {
+    let Some((_, path)) = text.split_once('/') else { return false };
+    let inner = path.strip_suffix('/').unwrap_or(path);
+    let parts_fit = inner.is_empty() || inner.split('/').all(|p| !p.is_empty() && !p.starts_with('.'));
+    let rest = text.replacen("[vhost]", "", 1);
+    text.len() <= MAX_TEXT && parts_fit && !rest.contains(['[', ']', '?', '#', '%', '\\', ' '])
 }
 
 /// The arguments of a default, which is written in the table as in a file.

@@ -5,6 +5,7 @@ use super::slots::{Id, MAX_SLOTS};
 use mio::event::Source;
 use mio::{Interest, Token};
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Events taken from the kernel in one turn.
@@ -17,6 +18,8 @@ pub enum Who {
     Listener(usize),
     /// The signal pipe.
     Signals,
+    /// Whoever finds that a helper thread has an answer.
+    Waker,
     /// A connection.
     Connection(Id),
 }
@@ -30,6 +33,7 @@ impl Who {
         Token(match self {
             Who::Listener(n) => SPECIAL + 1 + n,
             Who::Signals => SPECIAL,
+            Who::Waker => SPECIAL + 1 + MAX_LISTENERS,
             Who::Connection(id) => id.token(),
         })
     }
@@ -38,6 +42,7 @@ impl Who {
         match token.checked_sub(SPECIAL) {
             Some(0) => Who::Signals,
             Some(n) if n <= MAX_LISTENERS => Who::Listener(n - 1),
+            Some(n) if n == MAX_LISTENERS + 1 => Who::Waker,
             _ => Who::Connection(Id::from_token(token)),
         }
     }
@@ -97,6 +102,14 @@ impl Poll {
         let _ = self.poll.registry().deregister(source);
     }
 
+    /// What helper threads wake this poll with; its event is for [`Who::Waker`]. One for each poll: clone it.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left to give.
+    pub fn waker(&self) -> io::Result<Waker> {
+        Ok(Waker(Arc::new(mio::Waker::new(self.poll.registry(), Who::Waker.token())?)))
+    }
+
     /// Waits until something happens, at most `timeout_ms` (`None`: for ever), and adds what did to `into`.
     ///
     /// # Errors
@@ -116,17 +129,28 @@ impl Poll {
     }
 }
 
+/// Ends the wait of a poll from another thread.
+#[derive(Debug, Clone)]
+pub struct Waker(Arc<mio::Waker>);
+
+impl Waker {
+    /// Wakes the poll. It fails only when a wake-up is pending already, or the poll is gone.
+    pub fn wake(&self) {
+        let _ = self.0.wake();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn tokens_of_listeners_and_signals_never_meet_those_of_connections() {
-        for who in [Who::Signals, Who::Listener(0), Who::Listener(MAX_LISTENERS - 1)] {
+        for who in [Who::Signals, Who::Waker, Who::Listener(0), Who::Listener(MAX_LISTENERS - 1)] {
             assert_eq!(Who::from_token(who.token()), who);
         }
         let id = Id::from_token(5 | (7 << 20));
         assert_eq!(Who::from_token(Who::Connection(id).token()), Who::Connection(id));
-        const { assert!(SPECIAL + MAX_LISTENERS < 1 << 20) };
+        const { assert!(SPECIAL + MAX_LISTENERS + 1 < 1 << 20) };
     }
 }

@@ -2,10 +2,13 @@
 //!
 //! Each function says why it is sound; none hands out a raw pointer or descriptor.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
 
 /// Raises the limit of open files as far as it goes and gives what is in force then.
 pub fn raise_open_files() -> u64 {
@@ -124,6 +127,87 @@ unsafe fn address(addr: *const libc::sockaddr) -> Option<IpAddr> {
             _ => None,
         }
     }
+}
+
+/// How a file is opened that a peer has named: never created, never waited for (a pipe), never the terminal.
+const READ_ONLY: libc::c_int =
+    libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_LARGEFILE;
+
+/// The kernel's `struct open_how`.
+#[repr(C)]
+struct OpenHow {
+    flags: u64,
+    mode: u64,
+    resolve: u64,
+}
+
+/// Opens the relative `path` below the directory `root` for reading. Links that stay below `root` are followed (not
+/// on kernels before 5.6, see [`open_by_steps`]); the kernel itself sees that no part of the path leads out, even
+/// while the tree is being changed.
+///
+/// # Errors
+/// What the system says: `EXDEV` for a path that leads out.
+pub fn open_beneath(root: &File, path: &Path) -> io::Result<File> {
+    // Renames elsewhere can make the kernel unsure of a `..` in a link: it asks to try again.
+    const TRIES: usize = 8;
+    let name = match path.as_os_str().as_bytes() {
+        b"" => CString::from(c"."),
+        bytes => CString::new(bytes)?,
+    };
+    let how = OpenHow {
+        flags: READ_ONLY as u64,
+        mode: 0,
+        resolve: libc::RESOLVE_BENEATH | libc::RESOLVE_NO_MAGICLINKS,
+    };
+    for _ in 0..TRIES {
+        // SAFETY: the name is a C string and `how` an open_how of the size given; both live through the call.
+        let fd = unsafe {
+            libc::syscall(libc::SYS_openat2, root.as_raw_fd(), name.as_ptr(), &how, size_of::<OpenHow>())
+        };
+        if let Ok(fd @ 0..) = libc::c_int::try_from(fd) {
+            // SAFETY: the call succeeded, so the descriptor is open, and nobody else has it.
+            return Ok(unsafe { File::from_raw_fd(fd) });
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EAGAIN) => continue,
+            // EPERM is what some sandboxes answer to calls that they do not know.
+            Some(libc::ENOSYS | libc::EPERM) => return open_by_steps(root, path),
+            _ => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::ResourceBusy.into())
+}
+
+/// As [`open_beneath`] for kernels without `openat2`: segment by segment, and no symbolic link is followed at all.
+///
+/// # Errors
+/// What the system says: `ELOOP` or `ENOTDIR` for a link; `InvalidInput` for a path that is not plain.
+pub fn open_by_steps(root: &File, path: &Path) -> io::Result<File> {
+    let mut at = root.try_clone()?;
+    let mut segments = path.components().peekable();
+    if segments.peek().is_none() {
+        return open_at(&at, c".", READ_ONLY);
+    }
+    while let Some(segment) = segments.next() {
+        let Component::Normal(name) = segment else { return Err(io::ErrorKind::InvalidInput.into()) };
+        let flags = match segments.peek() {
+            Some(_) => libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC,
+            None => READ_ONLY,
+        };
+        at = open_at(&at, &CString::new(name.as_bytes())?, flags | libc::O_NOFOLLOW)?;
+    }
+    Ok(at)
+}
+
+fn open_at(dir: &File, name: &CStr, flags: libc::c_int) -> io::Result<File> {
+    // SAFETY: the name is a C string that lives through the call; without O_CREAT no mode is read.
+    let fd = unsafe { libc::openat(dir.as_raw_fd(), name.as_ptr(), flags) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call succeeded, so the descriptor is open, and nobody else has it.
+    Ok(unsafe { File::from_raw_fd(fd) })
 }
 
 /// This machine's name.

@@ -11,6 +11,7 @@ pub mod avc;
 pub mod avtag;
 pub mod bits;
 pub mod flv;
+pub mod flv_index;
 pub mod hevc;
 pub mod mp3;
 pub mod mp4;

@@ -64,6 +64,11 @@ impl Conditions {
         });
     }
 
+    /// Whether `If-None-Match` says that the client has the body with this tag.
+    pub fn knows(&self, etag: &str) -> bool {
+        self.if_none_match.as_deref().is_some_and(|tags| listed(tags, etag, true))
+    }
+
     /// Judges the request for a body of `size` bytes.
     pub fn verdict(&self, validators: &Validators, size: u64) -> Verdict {
         let Validators { etag, modified } = validators;
@@ -73,7 +78,7 @@ impl Conditions {
             _ => {}
         }
         match (&self.if_none_match, self.date(&self.if_modified_since)) {
-            (Some(tags), _) if listed(tags, etag, true) => return Verdict::NotModified,
+            (Some(_), _) if self.knows(etag) => return Verdict::NotModified,
             (None, Some(since)) if *modified <= since => return Verdict::NotModified,
             _ => {}
         }

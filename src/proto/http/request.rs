@@ -57,8 +57,6 @@ pub struct Request {
     pub conditions: Conditions,
     /// The key of a WebSocket upgrade.
     pub websocket: Option<String>,
-    /// `If-None-Match`, as sent: what the client has already.
-    pub if_none_match: Option<String>,
     body: u64,
 }
 
@@ -231,7 +229,6 @@ fn target(target: &str) -> Result<Request, RequestError> {
         user_agent: None,
         conditions: Conditions::default(),
         websocket: None,
-        if_none_match: None,
         body: 0,
     })
 }
@@ -258,8 +255,6 @@ fn field(request: &mut Request, name: &str, value: &[u8]) -> Result<(), RequestE
         request.user_agent = text().ok().map(str::to_owned);
     } else if name.eq_ignore_ascii_case("sec-websocket-key") {
         request.websocket = text().ok().filter(|key| !key.is_empty()).map(str::to_owned);
-    } else if name.eq_ignore_ascii_case("if-none-match") {
-        request.if_none_match = text().ok().map(str::to_owned);
     } else if name.eq_ignore_ascii_case("content-length") {
         let length = text()?.parse().map_err(|_| RequestError::Malformed)?;
         if length > MAX_SKIPPED_BODY {

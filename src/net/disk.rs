@@ -1,0 +1,350 @@
+//! Files without waiting for a disk: a helper thread does what can block (open, stat, read) and wakes the loop.
+//!
+//! ```text
+//!   loop ── ask (bounded queue) ──► helper thread ── answer, wake ──► loop
+//! ```
+//!
+//! A flash card, a disk that spins up or a network share can take seconds for a read; the loop must not take part in
+//! that. `sendfile` and `preadv2(RWF_NOWAIT)` on the loop would: the one waits for pages, the other may wait for room
+//! in the device's queue when it starts a read-ahead.
+//!
+//! Invariants: questions are answered in order, each once; at most [`QUEUE`] wait. A file is opened below its root
+//! only: neither `..` nor a symbolic link leads out, however the tree changes meanwhile.
+#![forbid(unsafe_code)]
+
+use super::poll::Waker;
+use super::sys;
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+/// Questions that wait at most; more are refused.
+pub const QUEUE: usize = 1024;
+
+/// What there is at a path.
+#[derive(Debug)]
+pub enum Found {
+    /// A regular file, open for reading.
+    File(File, Stat),
+    /// A directory.
+    Directory,
+}
+
+/// What is known of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// Bytes.
+    pub size: u64,
+    /// Seconds of Unix time of the last change; 0 for times before 1970.
+    pub modified: u64,
+    /// And nanoseconds.
+    pub nanos: u32,
+}
+
+/// Why there is no file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nothing of that name.
+    Absent,
+    /// Not for everybody: no right to read it, no regular file, or outside the root.
+    Forbidden,
+    /// No descriptor or memory left for now.
+    Exhausted,
+    /// The disk failed, in the words of the system.
+    Broken(String),
+}
+
+impl Trouble {
+    /// What an error of [`Disk`] means to whoever asked for the file.
+    pub fn of(error: &io::Error) -> Trouble {
+        match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG | libc::ELOOP) => Trouble::Absent,
+            Some(libc::EACCES | libc::EPERM | libc::EXDEV | libc::ENXIO) => Trouble::Forbidden,
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => Trouble::Exhausted,
+            _ if error.kind() == io::ErrorKind::PermissionDenied => Trouble::Forbidden,
+            _ if error.kind() == io::ErrorKind::InvalidInput => Trouble::Absent,
+            _ => Trouble::Broken(error.to_string()),
+        }
+    }
+}
+
+/// Where files come from. It lives on the helper thread: its calls may block.
+pub trait Disk: Send {
+    /// Opens `path`, which is relative, below the directory `root`.
+    ///
+    /// # Errors
+    /// What the system says; `PermissionDenied` for what is neither file nor directory, or lies outside the root.
+    fn open(&mut self, root: &Path, path: &Path) -> io::Result<Found>;
+
+    /// Reads at offset `at` until `into` is full or the file ends; gives the bytes read.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read(&mut self, file: &File, at: u64, into: &mut [u8]) -> io::Result<usize>;
+}
+
+/// The disks of this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Local;
+
+impl Disk for Local {
+    fn open(&mut self, root: &Path, path: &Path) -> io::Result<Found> {
+        let file = sys::open_beneath(&File::open(root)?, path)?;
+        let meta = file.metadata()?;
+        if meta.is_dir() {
+            return Ok(Found::Directory);
+        }
+        // A pipe or a device could block for ever, or do something when it is read.
+        if !meta.is_file() {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        Ok(Found::File(file, Stat::of(&meta)))
+    }
+
+    fn read(&mut self, file: &File, mut at: u64, mut into: &mut [u8]) -> io::Result<usize> {
+        let wanted = into.len();
+        while !into.is_empty() {
+            match file.read_at(into, at) {
+                Ok(0) => break,
+                Ok(n) => {
+                    at = at.saturating_add(n as u64);
+                    into = into.get_mut(n..).unwrap_or_default();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(wanted - into.len())
+    }
+}
+
+impl Stat {
+    fn of(meta: &Metadata) -> Stat {
+        Stat {
+            size: meta.len(),
+            modified: u64::try_from(meta.mtime()).unwrap_or(0),
+            nanos: u32::try_from(meta.mtime_nsec()).unwrap_or(0),
+        }
+    }
+}
+
+/// A helper thread: it works on questions of type `Q` one after another.
+#[derive(Debug)]
+pub struct Helper<Q, A> {
+    questions: SyncSender<Q>,
+    answers: Receiver<A>,
+}
+
+impl<Q: Send + 'static, A: Send + 'static> Helper<Q, A> {
+    /// Starts the thread. It ends when the helper is dropped and the work in hand is done; nobody waits for it.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub fn start(
+        name: &str,
+        waker: Waker,
+        mut work: impl FnMut(Q) -> A + Send + 'static,
+    ) -> io::Result<Helper<Q, A>> {
+        let (questions, to_do) = sync_channel::<Q>(QUEUE);
+        // Never more than are asked: a question waits, or its answer does.
+        let (done, answers) = sync_channel::<A>(2 * QUEUE);
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            for question in to_do {
+                if done.send(work(question)).is_err() {
+                    return;
+                }
+                waker.wake();
+            }
+        })?;
+        Ok(Helper { questions, answers })
+    }
+
+    /// Hands over a question; gives it back when too many wait, or the thread has ended.
+    ///
+    /// # Errors
+    /// The question, untouched.
+    pub fn ask(&self, question: Q) -> Result<(), Q> {
+        use std::sync::mpsc::TrySendError::{Disconnected, Full};
+        self.questions.try_send(question).map_err(|error| match error {
+            Full(question) | Disconnected(question) => question,
+        })
+    }
+
+    /// The next answer, if there is one.
+    pub fn answer(&self) -> Option<A> {
+        self.answers.try_recv().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::poll::{Poll, Who};
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+    use std::sync::mpsc::channel;
+
+    /// A tree of its own for one test: `root` with files, and a secret beside it.
+    struct Tree(PathBuf);
+
+    impl Tree {
+        fn new(name: &str) -> Tree {
+            let dir = std::env::temp_dir().join(format!("runnel-disk-{}-{name}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&dir);
+            std::fs::create_dir_all(dir.join("root/sub")).unwrap();
+            std::fs::write(dir.join("secret"), "secret").unwrap();
+            std::fs::write(dir.join("root/a.txt"), "hello").unwrap();
+            std::fs::write(dir.join("root/sub/b.txt"), "world").unwrap();
+            Tree(dir)
+        }
+
+        fn root(&self) -> PathBuf {
+            self.0.join("root")
+        }
+
+        fn open(&self, path: &str) -> io::Result<Found> {
+            Local.open(&self.root(), Path::new(path))
+        }
+    }
+
+    impl Drop for Tree {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn text(found: io::Result<Found>) -> String {
+        let Ok(Found::File(file, stat)) = found else { panic!("no file: {found:?}") };
+        let mut bytes = vec![0; 100];
+        let n = Local.read(&file, 0, &mut bytes).unwrap();
+        assert_eq!(n as u64, stat.size);
+        String::from_utf8(bytes[..n].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn files_open_below_the_root() {
+        let tree = Tree::new("plain");
+        assert_eq!(text(tree.open("a.txt")), "hello");
+        assert_eq!(text(tree.open("sub/b.txt")), "world");
+        assert!(matches!(tree.open("sub"), Ok(Found::Directory)));
+        assert!(matches!(tree.open(""), Ok(Found::Directory)));
+        assert_eq!(tree.open("nothing").unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(tree.open("a.txt/x").is_err());
+    }
+
+    /// The two ways to open, of new kernels and of old ones.
+    fn both(tree: &Tree, path: &str) -> [io::Result<File>; 2] {
+        let root = File::open(tree.root()).unwrap();
+        [sys::open_beneath(&root, Path::new(path)), sys::open_by_steps(&root, Path::new(path))]
+    }
+
+    #[test]
+    fn nothing_leads_out_of_the_root() {
+        let tree = Tree::new("out");
+        let root = tree.root();
+        symlink("../secret", root.join("up")).unwrap();
+        symlink(tree.0.join("secret"), root.join("absolute")).unwrap();
+        symlink("..", root.join("parent")).unwrap();
+        symlink("/etc", root.join("etc")).unwrap();
+        symlink("/proc/self/root/etc", root.join("magic")).unwrap();
+        symlink("sub/../../secret", root.join("winding")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+        for path in [
+            "up",
+            "absolute",
+            "parent/secret",
+            "etc/passwd",
+            "magic/passwd",
+            "winding",
+            "loop",
+            "../secret",
+            "sub/../../secret",
+            "/etc/passwd",
+            "a\0b",
+        ] {
+            for opened in both(&tree, path) {
+                assert!(opened.is_err(), "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn links_within_the_root_are_followed_where_the_kernel_can_tell() {
+        let tree = Tree::new("links");
+        symlink("sub/b.txt", tree.root().join("link")).unwrap();
+        symlink("sub", tree.root().join("dir")).unwrap();
+        let [beneath, steps] = both(&tree, "link");
+        assert!(beneath.is_ok() && steps.is_err());
+        let [beneath, steps] = both(&tree, "dir/b.txt");
+        assert!(beneath.is_ok() && steps.is_err());
+        let [beneath, steps] = both(&tree, "sub/b.txt");
+        assert!(beneath.is_ok() && steps.is_ok());
+    }
+
+    #[test]
+    fn only_files_are_opened_and_a_pipe_does_not_block() {
+        let tree = Tree::new("pipe");
+        let pipe = tree.root().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert_eq!(tree.open("pipe").unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn offsets_beyond_four_gigabytes_are_read() {
+        let tree = Tree::new("sparse");
+        let path = tree.root().join("big");
+        let file = File::create(&path).unwrap();
+        let size = (5 << 30) + 3;
+        file.set_len(size).unwrap();
+        file.write_all_at(b"end", size - 3).unwrap();
+        let Ok(Found::File(file, stat)) = tree.open("big") else { panic!("no file") };
+        assert_eq!(stat.size, size);
+        let mut bytes = [0xff; 8];
+        assert_eq!(Local.read(&file, size - 5, &mut bytes).unwrap(), 5);
+        assert_eq!(&bytes, b"\0\0end\xff\xff\xff");
+        assert_eq!(Local.read(&file, size, &mut bytes).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_slow_answer_comes_in_order_and_wakes_the_loop() {
+        let mut poll = Poll::new().unwrap();
+        let (go, gate) = channel::<()>();
+        let helper = Helper::start("test", poll.waker().unwrap(), move |n: u32| {
+            let _ = gate.recv();
+            n * 2
+        })
+        .unwrap();
+        helper.ask(1).unwrap();
+        helper.ask(2).unwrap();
+        // The thread is held up: the loop is not.
+        let mut events = Vec::new();
+        poll.wait(Some(0), &mut events).unwrap();
+        assert!(events.is_empty() && helper.answer().is_none());
+        go.send(()).unwrap();
+        go.send(()).unwrap();
+        let mut answers = Vec::new();
+        while answers.len() < 2 {
+            events.clear();
+            poll.wait(None, &mut events).unwrap();
+            assert!(events.iter().all(|event| event.who == Who::Waker));
+            answers.extend(std::iter::from_fn(|| helper.answer()));
+        }
+        assert_eq!(answers, [2, 4]);
+    }
+
+    #[test]
+    fn too_many_questions_are_given_back() {
+        let poll = Poll::new().unwrap();
+        let (go, gate) = channel::<()>();
+        let helper = Helper::start("test", poll.waker().unwrap(), move |n: usize| {
+            let _ = gate.recv();
+            n
+        })
+        .unwrap();
+        let taken = (0..3 * QUEUE).take_while(|n| helper.ask(*n).is_ok()).count();
+        assert!((QUEUE..=QUEUE + 1).contains(&taken), "{taken}");
+        drop(go);
+    }
+}

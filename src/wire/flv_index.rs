@@ -1,0 +1,281 @@
+//! Where in an FLV file playing can begin: the keyframe at or before a place, and the headers that it needs.
+//! Spec: Adobe Flash Video File Format 10.1, annex E; the file is walked from tag to tag, payloads are stepped over.
+//!
+//! ```text
+//!   loop { bytes = file at scan.at(), PEEK of them;  scan.look(bytes) } until it says Done
+//! ```
+//!
+//! Invariants: holds a few numbers whatever the file has; every look moves on by a tag at least, and ends the walk
+//! after [`MAX_TAGS`].
+//! Deviations: of several tracks of a kind the last sequence header is given; metadata is not repeated.
+
+use super::avtag::{self, Part};
+use super::flv::{FlvError, TAG_HEAD_LEN, TAG_TAIL_LEN, TagType};
+use super::read::Reader;
+
+/// Bytes that a look wants: the head of a tag and of its payload.
+pub const PEEK: usize = 96;
+/// Tags in a file at most; a file with more is played from what was found until there.
+pub const MAX_TAGS: u32 = 1 << 23;
+
+const FLAG_AUDIO: u8 = 0x04;
+const FLAG_VIDEO: u8 = 0x01;
+const TYPE_MASK: u8 = 0x1f;
+
+/// What is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seek {
+    /// The last keyframe that begins at or before this offset.
+    Byte(u64),
+    /// The last keyframe at or before this many milliseconds after the first frame.
+    Time(u64),
+}
+
+/// A tag in the file, from its head to its PreviousTagSize.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Offset of the head.
+    pub at: u64,
+    /// Bytes.
+    pub len: u32,
+}
+
+/// A place where playing can begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Start {
+    /// Offset of the keyframe's tag.
+    pub at: u64,
+    /// The video sequence header in force there.
+    pub video: Option<Span>,
+    /// The audio sequence header in force there.
+    pub audio: Option<Span>,
+    /// What the file header says: audio, video.
+    pub flags: (bool, bool),
+}
+
+/// What came of a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Look again, at [`Scan::at`].
+    More,
+    /// The walk is over; `None`: nothing before the place can be begun at, so play from the start.
+    Done(Option<Start>),
+}
+
+/// A walk through a file.
+#[derive(Debug)]
+pub struct Scan {
+    seek: Seek,
+    at: u64,
+    tags: u32,
+    in_header: bool,
+    flags: (bool, bool),
+    first_ms: Option<u32>,
+    video: Option<Span>,
+    audio: Option<Span>,
+    found: Option<Start>,
+}
+
+impl Scan {
+    /// Begins a walk.
+    pub fn new(seek: Seek) -> Scan {
+        Scan {
+            seek,
+            at: 0,
+            tags: 0,
+            in_header: true,
+            flags: (false, false),
+            first_ms: None,
+            video: None,
+            audio: None,
+            found: None,
+        }
+    }
+
+    /// The offset whose [`PEEK`] bytes [`Scan::look`] wants.
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// Takes the bytes at [`Scan::at`]: [`PEEK`] of them, fewer only where the file ends.
+    ///
+    /// # Errors
+    /// When the file is no FLV.
+    pub fn look(&mut self, bytes: &[u8]) -> Result<Step, FlvError> {
+        if self.in_header {
+            return self.file_header(bytes);
+        }
+        self.tags += 1;
+        let past = matches!(self.seek, Seek::Byte(at) if self.at > at);
+        if past || self.tags > MAX_TAGS {
+            return Ok(Step::Done(self.found));
+        }
+        Ok(match self.tag(bytes) {
+            Some(()) => Step::More,
+            None => Step::Done(self.found),
+        })
+    }
+
+    fn file_header(&mut self, bytes: &[u8]) -> Result<Step, FlvError> {
+        let mut r = Reader::new(bytes);
+        if r.take(3) != Some(b"FLV") {
+            return Err(FlvError::NotFlv);
+        }
+        let (Some(_version), Some(flags), Some(len)) = (r.u8(), r.u8(), r.u32()) else {
+            return Err(FlvError::BadHeader);
+        };
+        self.flags = (flags & FLAG_AUDIO != 0, flags & FLAG_VIDEO != 0);
+        self.at = u64::from(len).saturating_add(TAG_TAIL_LEN as u64);
+        self.in_header = false;
+        Ok(Step::More)
+    }
+
+    /// `None`: the file ends here, or the place lies before this tag.
+    fn tag(&mut self, bytes: &[u8]) -> Option<()> {
+        let mut r = Reader::new(bytes);
+        let (kind, size, [t2, t1, t0, t3]) = (r.u8()?, r.u24()?, r.array::<4>()?);
+        r.take(3)?;
+        let span = Span { at: self.at, len: size.saturating_add((TAG_HEAD_LEN + TAG_TAIL_LEN) as u32) };
+        self.at = self.at.saturating_add(u64::from(span.len));
+        let payload = r.rest().get(..size as usize).unwrap_or(r.rest());
+        let starts = match TagType::from_u8(kind & TYPE_MASK) {
+            Some(TagType::Video) => {
+                self.flags.1 = true;
+                let tag = avtag::video(payload);
+                if tag.part == Part::SequenceHeader {
+                    self.video = Some(span);
+                }
+                (tag.part == Part::Frame).then_some(tag.key)
+            }
+            Some(TagType::Audio) => {
+                self.flags.0 = true;
+                let tag = avtag::audio(payload);
+                if tag.part == Part::SequenceHeader {
+                    self.audio = Some(span);
+                }
+                // Where there are pictures, sound alone is no place to begin at.
+                (tag.part == Part::Frame).then_some(!self.flags.1)
+            }
+            Some(TagType::Script) | None => None,
+        };
+        let Some(starts) = starts else { return Some(()) };
+        let ms = u32::from_be_bytes([t3, t2, t1, t0]);
+        let since = ms.wrapping_sub(*self.first_ms.get_or_insert(ms));
+        // A frame a little before the first one is at the start; no file is 24 days long.
+        let since = if since > u32::MAX / 2 { 0 } else { u64::from(since) };
+        if matches!(self.seek, Seek::Time(until) if since > until) {
+            return None;
+        }
+        if starts {
+            let (video, audio, flags) = (self.video, self.audio, self.flags);
+            self.found = Some(Start { at: span.at, video, audio, flags });
+        }
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::flv;
+
+    /// Tags by kind (`V`, `A` headers, `k`ey, `p`icture, `s`ound, `m`etadata), 40 ms apart, with their offsets.
+    fn file(tags: &str) -> (Vec<u8>, Vec<u64>) {
+        let mut out = flv::header(true, tags.contains('V')).to_vec();
+        let mut places = Vec::new();
+        for (n, tag) in tags.chars().enumerate() {
+            let filler = vec![0x55; 300 + n];
+            let (kind, head): (TagType, &[u8]) = match tag {
+                'V' => (TagType::Video, &[0x17, 0, 0, 0, 0]),
+                'k' => (TagType::Video, &[0x17, 1, 0, 0, 0]),
+                'p' => (TagType::Video, &[0x27, 1, 0, 0, 0]),
+                'A' => (TagType::Audio, &[0xaf, 0]),
+                's' => (TagType::Audio, &[0xaf, 1]),
+                _ => (TagType::Script, &[2]),
+            };
+            let payload = [head, filler.as_slice()].concat();
+            places.push(out.len() as u64);
+            out.extend(flv::tag_head(kind, payload.len() as u32, 1000 + n as u32 * 40));
+            out.extend(&payload);
+            out.extend(flv::tag_tail(payload.len() as u32));
+        }
+        (out, places)
+    }
+
+    fn seek(file: &[u8], seek: Seek) -> Result<Option<Start>, FlvError> {
+        let mut scan = Scan::new(seek);
+        loop {
+            let from = usize::try_from(scan.at()).unwrap().min(file.len());
+            let peek = &file[from..file.len().min(from + PEEK)];
+            if let Step::Done(found) = scan.look(peek)? {
+                return Ok(found);
+            }
+        }
+    }
+
+    #[test]
+    fn the_keyframe_at_or_before_the_byte() {
+        let (bytes, at) = file("mVAkspspVkspkp");
+        let found = |place| seek(&bytes, Seek::Byte(place)).unwrap().map(|start| start.at);
+        for (place, wanted) in [
+            (0, None),
+            (at[3] - 1, None),
+            (at[3], Some(at[3])),
+            (at[4], Some(at[3])),
+            (at[9] - 1, Some(at[3])),
+            (at[9], Some(at[9])),
+            (at[9] + 1, Some(at[9])),
+            (at[13], Some(at[12])),
+            (u64::MAX, Some(at[12])),
+        ] {
+            assert_eq!(found(place), wanted, "byte {place}");
+        }
+        let start = seek(&bytes, Seek::Byte(at[9])).unwrap().unwrap();
+        assert_eq!(start.video.unwrap().at, at[8], "the header in force there");
+        assert_eq!(start.audio.unwrap().at, at[2]);
+        assert_eq!(start.flags, (true, true));
+        let span = seek(&bytes, Seek::Byte(at[3])).unwrap().unwrap().video.unwrap();
+        assert_eq!((span.at, span.at + u64::from(span.len)), (at[1], at[2]));
+    }
+
+    #[test]
+    fn the_keyframe_at_or_before_the_time() {
+        let (bytes, at) = file("VAkspspkspkp");
+        let found = |ms| seek(&bytes, Seek::Time(ms)).unwrap().map(|start| start.at);
+        // The first frame is tag 2; key frames are tags 2, 7 and 10.
+        for (ms, wanted) in
+            [(0, at[2]), (199, at[2]), (200, at[7]), (319, at[7]), (320, at[10]), (9999, at[10])]
+        {
+            assert_eq!(found(ms), Some(wanted), "{ms} ms");
+        }
+    }
+
+    #[test]
+    fn sound_alone_begins_anywhere() {
+        let (bytes, at) = file("Assss");
+        let start = seek(&bytes, Seek::Time(100)).unwrap().unwrap();
+        assert_eq!((start.at, start.video, start.audio.unwrap().at), (at[3], None, at[0]));
+    }
+
+    #[test]
+    fn broken_files_end_the_walk() {
+        assert_eq!(seek(b"", Seek::Byte(9)), Err(FlvError::NotFlv));
+        assert_eq!(seek(b"ftypmp42", Seek::Byte(9)), Err(FlvError::NotFlv));
+        assert_eq!(seek(b"FLV\x01", Seek::Byte(9)), Err(FlvError::BadHeader));
+        let (bytes, at) = file("VAkspkp");
+        for end in 13..bytes.len() {
+            let found = seek(&bytes[..end], Seek::Byte(u64::MAX)).unwrap();
+            assert!(found.is_none_or(|start| at.contains(&start.at)), "cut at {end}");
+        }
+        let mut noise = flv::header(true, true).to_vec();
+        noise.extend((0..20_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8));
+        let _ = seek(&noise, Seek::Time(u64::MAX));
+    }
+
+    #[test]
+    fn a_header_that_claims_the_whole_file_ends_the_walk() {
+        let mut bytes = b"FLV\x01\x05\xff\xff\xff\xff".to_vec();
+        bytes.extend([0; 100]);
+        assert_eq!(seek(&bytes, Seek::Byte(u64::MAX)), Ok(None));
+    }
+}
