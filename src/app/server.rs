@@ -125,7 +125,7 @@ impl Server {
         };
         if files::wanted(server.config()) {
             let waker = server.poll.waker().map_err(fault)?;
-            server.world.files.start(waker, disk).map_err(fault)?;
+            server.world.files.start(waker, files, disk).map_err(fault)?;
         }
         server.open_listeners()?;
         Ok(server)
@@ -198,6 +198,7 @@ impl Server {
         events.clear();
         self.poll.wait(self.timeout(), &mut events)?;
         self.world.now = self.poll.now();
+        self.world.files.count(self.conns.len());
         for event in &events {
             self.on_ready(*event);
         }

@@ -12,6 +12,7 @@ mod cli;
 mod containers;
 mod cross;
 mod fmp4;
+mod files;
 mod hostile;
 mod http;
 mod media;

@@ -46,6 +46,8 @@ const MOST: usize = 128 << 10;
 const LEAST: usize = 8 << 10;
 /// A transfer gets this part of the shared memory that is left.
 const SHARE: usize = 16;
+/// This part of all descriptors is never taken by files.
+const SPARE: usize = 8;
 /// Characters of a peer's words that go into a log line.
 const QUOTED: usize = 128;
 
@@ -57,16 +59,34 @@ pub struct Store {
     transfers: usize,
     /// Bytes of memory that they hold.
     held: usize,
+    /// Descriptors that the process may have open.
+    limit: usize,
+    /// Connections there are.
+    connections: usize,
 }
 
 impl Store {
-    /// Starts the helper thread on a disk.
+    /// Starts the helper thread on a disk. `limit`: descriptors that the process may have open.
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub fn start(&mut self, waker: Waker, mut disk: impl Disk + 'static) -> std::io::Result<()> {
+    pub fn start(&mut self, waker: Waker, limit: u64, mut disk: impl Disk + 'static) -> std::io::Result<()> {
+        self.limit = usize::try_from(limit).unwrap_or(usize::MAX);
         self.helper = Some(Helper::start("disk", waker, move |question| work::work(&mut disk, question))?);
         Ok(())
+    }
+
+    /// Says how many connections there are.
+    pub fn count(&mut self, connections: usize) {
+        self.connections = connections;
+    }
+
+    /// Whether one more file may be open. The last descriptors are for connections: nobody is to miss a live stream
+    /// because of those who fetch files.
+    fn has_room(&self) -> bool {
+        let spare = self.limit / SPARE;
+        let taken = self.connections.saturating_add(self.transfers).saturating_add(spare);
+        self.transfers < MAX_TRANSFERS && taken < self.limit
     }
 
     fn ask(&mut self, id: Id, task: Task) -> bool {
@@ -137,7 +157,7 @@ fn seek(request: &Request, path: &FilePath) -> Option<Seek> {
     let param =
         |name| request.query.split(['&', '?']).find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     if let Some(seconds) = param("start_time").and_then(|text| text.parse::<f64>().ok()) {
-        return (seconds > 0.0 && seconds.is_finite()).then(|| Seek::Time((seconds * 1000.0) as u64));
+        return (seconds > 0.0 && seconds.is_finite()).then_some(Seek::Time((seconds * 1000.0) as u64));
     }
     param("start").and_then(|text| text.parse().ok()).filter(|at| *at > 0).map(Seek::Byte)
 }
@@ -218,7 +238,7 @@ impl Transfer {
 pub fn open(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, place: Place) {
     let seek = seek(request, &place.path);
     let task = Task::Open { root: place.root, path: place.path, seek };
-    if world.files.transfers >= MAX_TRANSFERS || !world.files.ask(conn.id, task) {
+    if !world.files.has_room() || !world.files.ask(conn.id, task) {
         let why = "too many files are being read";
         world.complain("http", conn, &why);
         return http::refuse(conn, world, request, cors, 503, why);

@@ -81,3 +81,18 @@ fn memory_is_shared_and_bounded_however_many_transfers_there_are() {
     store.release(memory.len());
     assert_eq!(store.held, 0);
 }
+
+#[test]
+fn files_leave_descriptors_for_connections() {
+    let mut store = Store { limit: 1024, ..Store::default() };
+    store.count(700);
+    while store.has_room() {
+        store.transfers += 1;
+    }
+    assert_eq!(store.transfers, 1024 - 1024 / SPARE - 700);
+    store.count(10);
+    assert!(store.has_room());
+    store.transfers = MAX_TRANSFERS;
+    store.limit = 1 << 20;
+    assert!(!store.has_room());
+}

@@ -210,7 +210,7 @@ pub(crate) fn run_dir() -> PathBuf {
 }
 
 /// A port that nothing uses, below the range from which the system takes the ports of outgoing connections.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
     let mut given = GIVEN.lock().unwrap();
     let given = given.get_or_insert_with(HashSet::new);
