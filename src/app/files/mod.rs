@@ -10,7 +10,8 @@
 //! has shrunk meanwhile ends the connection, for the promised length cannot be kept.
 //!
 //! Memory for pieces: [`SHARED`] bytes between all transfers, each getting a share of what is left, and [`LEAST`]
-//! bytes for each when nothing is left; so however many clients are slow, `SHARED` + [`MAX_TRANSFERS`] × `LEAST`.
+//! bytes for each when nothing is left; beside that the head and first bytes of a file, [`work::FIRST`]. So however many
+//! clients are slow, it is `SHARED` + [`MAX_TRANSFERS`] × (`LEAST` + `FIRST`).
 
 mod work;
 
@@ -237,7 +238,8 @@ impl Transfer {
 /// Begins to answer a request with the file at `place`.
 pub fn open(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, place: Place) {
     let seek = seek(request, &place.path);
-    let task = Task::Open { root: place.root, path: place.path, seek };
+    let first = request.method == Method::Get && !request.conditions.names_a_part();
+    let task = Task::Open { root: place.root, path: place.path, seek, first };
     if !world.files.has_room() || !world.files.ask(conn.id, task) {
         let why = "too many files are being read";
         world.complain("http", conn, &why);

@@ -17,6 +17,8 @@ const INDEX: &str = "index.html";
 const SCAN_WINDOW: usize = 4 << 10;
 /// Windows looked through before the next question has its turn.
 const SCAN_STEPS: usize = 256;
+/// Bytes of a file that are read when it is opened: a small file costs one question.
+pub(super) const FIRST: usize = 16 << 10;
 /// Bytes of a sequence header at most; a longer one is no header.
 const MAX_HEADER: u32 = 64 << 10;
 
@@ -40,6 +42,8 @@ pub(super) enum Task {
         path: FilePath,
         /// Where to begin; FLV files only.
         seek: Option<Seek>,
+        /// Its first bytes are wanted for sure.
+        first: bool,
     },
     /// Go on looking for the place to begin at.
     Seek(Box<Seeking>),
@@ -96,9 +100,9 @@ pub struct Opened {
     pub stat: Stat,
     /// Its media type.
     pub media_type: &'static str,
-    /// Headers that come before; empty unless it begins at a keyframe.
+    /// What comes before: headers, where it begins at a keyframe, or the first bytes of the file itself.
     pub prefix: Vec<u8>,
-    /// Where it begins.
+    /// Where in the file the rest begins.
     pub from: u64,
 }
 
@@ -113,7 +117,7 @@ pub struct Seeking {
 /// Works on a question. May block.
 pub(super) fn work(disk: &mut dyn Disk, question: Question) -> Answer {
     let outcome = match question.task {
-        Task::Open { root, path, seek } => open(disk, &root, &path, seek),
+        Task::Open { root, path, seek, first } => open(disk, &root, &path, seek, first),
         Task::Seek(seeking) => go_on(disk, seeking),
         Task::Read { file, at, mut memory, want } => {
             let into = memory.get_mut(..want).unwrap_or_default();
@@ -124,7 +128,7 @@ pub(super) fn work(disk: &mut dyn Disk, question: Question) -> Answer {
     Answer { id: question.id, outcome }
 }
 
-fn open(disk: &mut dyn Disk, root: &str, path: &FilePath, seek: Option<Seek>) -> Outcome {
+fn open(disk: &mut dyn Disk, root: &str, path: &FilePath, seek: Option<Seek>, first: bool) -> Outcome {
     let mut name = path.path.clone();
     if path.directory {
         name = if name.is_empty() { INDEX.to_owned() } else { format!("{name}/{INDEX}") };
@@ -135,14 +139,28 @@ fn open(disk: &mut dyn Disk, root: &str, path: &FilePath, seek: Option<Seek>) ->
         Ok(Found::Directory) => return Outcome::IsDirectory,
         Err(error) => return Outcome::Failed(Trouble::of(&error)),
     };
-    let opened = Opened { file, stat, media_type: mime::of(&name), prefix: Vec::new(), from: 0 };
+    let mut opened = Opened { file, stat, media_type: mime::of(&name), prefix: Vec::new(), from: 0 };
     match seek {
+        None if first => match read_first(disk, &mut opened) {
+            Ok(()) => Outcome::Opened(Box::new(opened)),
+            Err(error) => Outcome::Failed(Trouble::of(&error)),
+        },
         None => Outcome::Opened(Box::new(opened)),
         Some(seek) => {
             let seeking = Seeking { opened, scan: Scan::new(seek), window: Vec::new() };
             go_on(disk, Box::new(seeking))
         }
     }
+}
+
+/// The first bytes become the prefix, and the file goes on behind them.
+fn read_first(disk: &mut dyn Disk, opened: &mut Opened) -> io::Result<()> {
+    let size = usize::try_from(opened.stat.size).unwrap_or(usize::MAX);
+    opened.prefix.resize(size.min(FIRST), 0);
+    let filled = disk.read(&opened.file, 0, &mut opened.prefix)?;
+    opened.prefix.truncate(filled);
+    opened.from = filled as u64;
+    Ok(())
 }
 
 /// Looks on for a bounded time. Whoever does not find the place this time is asked again, behind the others.

@@ -69,6 +69,11 @@ impl Conditions {
         self.if_none_match.as_deref().is_some_and(|tags| listed(tags, etag, true))
     }
 
+    /// Whether there is a `Range`, readable or not.
+    pub fn names_a_part(&self) -> bool {
+        self.range.is_some()
+    }
+
     /// Judges the request for a body of `size` bytes.
     pub fn verdict(&self, validators: &Validators, size: u64) -> Verdict {
         let Validators { etag, modified } = validators;
