@@ -21,7 +21,7 @@ enum Change {
 
 use Change::{Into, Name, Unwrap, Words};
 
-static CHANGES: &[(Context, &str, Change)] = &[
+static CHANGES: &[(Context, &'static str, Change)] = &[
     (Context::Root, "http_stream", Name("http_server")),
     (Context::Root, "rtmp", Unwrap(&["listen", "chunk_size"])),
     // SRS 4 calls `info` what is more than `trace`, its usual level.
@@ -46,6 +46,14 @@ fn change(context: Context, name: &str) -> Option<Change> {
 /// Whether `name` is a name of another version in `context`.
 pub(super) fn knows(context: Context, name: &str) -> bool {
     change(context, name).is_some()
+}
+
+/// The old `name` of a directive that has another name now in the same place.
+pub(super) fn same_place(context: Context, name: &str) -> Option<&'static str> {
+    let same = |(c, old, change): &&(Context, &str, Change)| {
+        *c == context && *old == name && matches!(change, Words(..))
+    };
+    CHANGES.iter().find(same).map(|(_, old, _)| *old)
 }
 
 /// The nodes of a block of `context` with today's names and places.

@@ -6,6 +6,7 @@
 use log::LevelFilter;
 
 use super::error::Reports;
+use super::source::Sources;
 use super::typed::{Draft, Jitter, LogTank, NoStream, OnBusy};
 use super::value::{self, HOUR, Kind, SECOND, Value};
 
@@ -106,7 +107,8 @@ pub(super) fn find(context: Context, name: &str) -> Option<&'static Directive> {
 
 /// Gives every directive its default.
 pub(super) fn set_defaults(draft: &mut Draft) {
-    let mut reports = Reports::new("", "");
+    let sources = Sources::none();
+    let mut reports = Reports::new(&sources);
     for directive in Context::ALL.iter().flat_map(|&c| directives(c)) {
         if directive.default.starts_with('(') {
             continue;

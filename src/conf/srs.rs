@@ -174,7 +174,6 @@ pub(super) fn has(context: Context, node: &Node<'_>) -> bool {
 /// What to tell who brings the directive `name` from elsewhere.
 pub(super) fn advice(name: &str) -> Option<String> {
     let advice = match name {
-        "include" => "files cannot be included; put the directives of that file here",
         "worker_processes" | "events" | "server" | "application" => {
             "this is a directive of nginx, not of SRS"
         }

@@ -283,11 +283,11 @@ fn the_vhost_of_an_old_edge_is_known_but_a_vhost_in_a_vhost_is_a_missing_brace()
 
 #[test]
 fn a_file_for_nginx_is_told_so() {
-    for text in ["worker_processes 1;", "rtmp { server { listen 1935; } }", "include x.conf;"] {
+    for text in ["worker_processes 1;", "rtmp { server { listen 1935; } }"] {
         let errors = load("t", text).unwrap_err();
         assert_eq!(errors.len(), 1);
         let help = errors[0].help.as_deref().unwrap();
-        assert!(help.contains("nginx") || help.contains("included"), "{help}");
+        assert!(help.contains("nginx"), "{help}");
     }
 }
 
@@ -565,7 +565,10 @@ fn limits_hold_and_say_so() {
     let full = format!("#{}\nvhost a {{}}", "x".repeat(MAX_FILE - 12));
     assert_eq!(full.len(), MAX_FILE);
     config(&full);
-    assert_eq!(failed(&format!("{full} ")), ["1:1: the file has 1048577 bytes; at most 1048576 are read"]);
+    assert_eq!(
+        failed(&format!("{full} ")),
+        ["1:1: the file has more than 1048576 bytes, which is the most that is read"]
+    );
 
     let nested = |n: usize| format!("{}{}", "hls { ".repeat(n), "} ".repeat(n));
     assert_eq!(warned(&format!("vhost a {{ {} }}", nested(15))).1, Vec::<String>::new());
@@ -581,8 +584,8 @@ fn limits_hold_and_say_so() {
     let split = failed(&format!("trusted_proxy {0};\ntrusted_proxy 11.0.0.1; vhost a {{}}", nets(256)));
     assert_eq!(split, ["2:15: more than 256 arguments for `trusted_proxy`"]);
 
-    let words = failed(&"a;".repeat(30_000));
-    assert_eq!(words, ["1:50001: more than 50000 words; the rest of the file is not read"]);
+    let words = failed(&"a;".repeat(110_000));
+    assert_eq!(words, ["1:200001: more than 200000 words; the rest of the file is not read"]);
     let errors = load("x", &"foo;\n".repeat(1000)).unwrap_err();
     assert_eq!(errors.len(), MAX_REPORTS);
     assert_eq!(errors.last().unwrap().help.as_deref(), Some("900 more mistakes are not shown"));
