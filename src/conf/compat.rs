@@ -56,6 +56,16 @@ pub(super) fn same_place(context: Context, name: &str) -> Option<&'static str> {
     CHANGES.iter().find(same).map(|(_, old, _)| *old)
 }
 
+/// What becomes of the old `name` in `context`, in a sentence.
+pub(super) fn describe(context: Context, name: &str) -> Option<String> {
+    Some(match change(context, name)? {
+        Name(new) => format!("An old name of `{new}`, as which it is read."),
+        Into(block, new) => format!("Of older versions of SRS; read as `{block} {{ {new} …; }}`."),
+        Words(new, _) => format!("SRS's name of `{new}`, with its words for the values."),
+        Unwrap(names) => format!("Of SRS 7; what is read of it: `{}`.", names.join("`, `")),
+    })
+}
+
 /// The nodes of a block of `context` with today's names and places.
 pub(super) fn modernize<'a>(
     context: Context,

@@ -16,7 +16,9 @@ mod effective;
 mod env;
 mod error;
 mod include;
+pub mod notes;
 mod parse;
+pub mod reference;
 pub mod schema;
 mod source;
 #[cfg(test)]

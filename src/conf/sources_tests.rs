@@ -179,14 +179,14 @@ fn what_is_wrong_in_the_environment_is_told_by_the_variables_name() {
         ("RUNNEL_X", "1"),
         ("SRS_HTTP_API_ENABLED", "on"),
         ("SRS_VHOST_HLS_HLS_FRAGMENT", "10"),
-        ("SRS_PITHY_PRINT", "1"),
+        ("SRS_THREADS", "1"),
     ];
     let loaded = with("vhost a { }", &[], &env).unwrap();
     let told = lines(&loaded.warnings);
     let expected = [
         "environment RUNNEL_VHOST_PLAY_GOP_CACH:1:1: `RUNNEL_VHOST_PLAY_GOP_CACH` names no directive; did you mean `RUNNEL_VHOST_PLAY_GOP_CACHE`?",
         "environment RUNNEL_X:1:1: `RUNNEL_X` names no directive",
-        "environment SRS_PITHY_PRINT:1:1: `pithy_print` is known but not in this build; it has no effect",
+        "environment SRS_THREADS:1:1: `threads` is known but not in this build; it has no effect",
     ];
     for line in expected {
         assert!(told.iter().any(|t| t == line), "{told:#?}");

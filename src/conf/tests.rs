@@ -146,7 +146,7 @@ fn other_value(context: Context, directive: &Directive) -> String {
     match directive.kind {
         Kind::Flag => pick("off", "on"),
         Kind::Count { .. } => pick("17", "18"),
-        Kind::Size { .. } => String::from("65536"),
+        Kind::Size { .. } => String::from(if directive.default == "64k" { "128k" } else { "65536" }),
         Kind::Time { .. } => String::from("1234ms"),
         Kind::Words(words) => words.iter().find(|w| **w != directive.default).unwrap().to_string(),
         Kind::Text => String::from("other"),
@@ -252,13 +252,13 @@ fn every_directive_checks_its_arguments_and_its_shape() {
 #[test]
 fn what_srs_knows_beyond_the_table_loads_with_a_warning() {
     let (_, warnings) = warned(
-        "listen 1935; pithy_print_ms 10000;\n http_api { enabled on; listen 1985; }\n\
+        "listen 1935; tcmalloc_release_rate 0.8;\n http_api { enabled on; listen 1985; }\n\
          vhost a { hls { enabled on; hls_fragment 10; }\n play { mw_msgs 8; } http_remux { hstrs off; } }",
     );
     assert_eq!(
         warnings,
         [
-            "1:14: `pithy_print_ms` is known but not in this build; it has no effect",
+            "1:14: `tcmalloc_release_rate` is known but not in this build; it has no effect",
             "2:2: `http_api` is known but not in this build; it has no effect",
             "3:11: `hls` is known but not in this build; it has no effect",
             "4:9: `mw_msgs` is known but not in this build; it has no effect",
@@ -294,10 +294,10 @@ fn a_file_for_nginx_is_told_so() {
 #[test]
 fn what_asks_for_nothing_passes_in_silence() {
     config(
-        "daemon off; work_dir ./; query_latest_version off; http_api { enabled off; } rtc_server { listen 8000; }\n\
+        "asprocess off; query_latest_version off; http_api { enabled off; } rtc_server { listen 8000; }\n\
          vhost a { hls { hls_path x; } dvr { enabled off; } play { atc off; } http_remux { hstrs on; } }",
     );
-    let (_, warnings) = warned("daemon on; vhost a { forward 127.0.0.1:1936; dvr { enabled true; } }");
+    let (_, warnings) = warned("asprocess on; vhost a { forward 127.0.0.1:1936; dvr { enabled true; } }");
     assert_eq!(warnings.len(), 3, "{warnings:?}");
 }
 
