@@ -9,6 +9,7 @@
 //! A connection is freed by the loop at the end of the turn, never in the middle of one.
 
 use super::http::HttpPeer;
+use super::hub::StreamId;
 use super::rtmp::RtmpPeer;
 use super::viewer::{Out, Viewer};
 use super::world::{Timer, World};
@@ -90,6 +91,15 @@ impl Conn {
             Role::Rtmp(peer) => peer.viewer(),
             Role::Http(peer) => peer.viewer(),
             Role::Leaving(_) => None,
+        }
+    }
+
+    /// The stream that the connection publishes, watches or waits for.
+    pub fn stream(&self) -> Option<StreamId> {
+        match &self.role {
+            Role::Rtmp(peer) => peer.stream(),
+            Role::Http(peer) => peer.stream(),
+            Role::Leaving { .. } => None,
         }
     }
 

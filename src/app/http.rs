@@ -89,6 +89,15 @@ impl HttpPeer {
         HttpPeer { requests: Requests::default(), job: Job::Idle { since: now } }
     }
 
+    /// The stream that it watches or waits for.
+    pub fn stream(&self) -> Option<StreamId> {
+        match &self.job {
+            Job::Idle { .. } => None,
+            Job::Waiting { stream, .. } => Some(*stream),
+            Job::Playing(viewer) => Some(viewer.stream),
+        }
+    }
+
     /// The viewer, while it plays.
     pub fn viewer(&self) -> Option<&Viewer> {
         match &self.job {

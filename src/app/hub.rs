@@ -200,6 +200,20 @@ impl Live {
         }
     }
 
+    /// Goes on under other settings; what is kept of the stream shrinks or grows to them.
+    pub fn set_vhost(&mut self, vhost: Rc<Vhost>) {
+        let own = limits(&vhost.play);
+        for (derived, _) in &mut self.derived {
+            let mut limits = own;
+            if matches!(derived.kindred.container, Container::Aac | Container::Mp3) {
+                limits.keep_ms = vhost.http_remux.fast_cache_ms;
+            }
+            derived.feed.set_limits(limits);
+        }
+        self.stream.feed.set_limits(own);
+        self.vhost = vhost;
+    }
+
     fn idle(&self) -> bool {
         self.publisher == Publisher::Vacant && self.fanout.is_empty() && self.waiting.is_empty()
     }
@@ -260,6 +274,11 @@ impl Hub {
     /// All streams, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Live> {
         self.streams.iter().map(|(_, live)| live)
+    }
+
+    /// All streams with their ids, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = (StreamId, &Live)> {
+        self.streams.iter().map(|(id, live)| (StreamId(id), live))
     }
 
     /// Streams held.

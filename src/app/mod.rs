@@ -5,7 +5,9 @@
 //! - [`conn`] one connection; [`rtmp`] and [`http`] what its peer may do; [`viewer`] how a stream is written to it
 //! - [`hub`] the streams by name, their publishers; [`fanout`] their viewers, in phases
 //! - [`page`] the page for browsers, with [`listing`] (what is live) and [`rate`] (how fast it comes in)
-//! - [`demo`] the built-in picture; [`banner`] what is printed at the start
+//! - [`demo`] the built-in picture; [`banner`] and [`qr`] what is printed at the start
+//! - [`setup`] where the configuration comes from; [`reload`] what changes when it is read again; [`service`] daemon,
+//!   pid file, user
 #![forbid(unsafe_code)]
 pub mod banner;
 pub mod conn;
@@ -16,9 +18,13 @@ pub mod hub;
 pub mod listing;
 pub mod mount;
 pub mod page;
+pub mod qr;
 pub mod quiet;
 pub mod rate;
+pub mod reload;
 pub mod rtmp;
 pub mod server;
+pub mod service;
+pub mod setup;
 pub mod viewer;
 pub mod world;

@@ -62,6 +62,15 @@ impl RtmpPeer {
         self.home.as_mut().and_then(|home| home.agent.take()).unwrap_or_else(|| "-".into())
     }
 
+    /// The stream that it publishes, watches or waits for.
+    pub fn stream(&self) -> Option<StreamId> {
+        match &self.job {
+            Job::None { .. } => None,
+            Job::Publishing { stream, .. } | Job::Waiting { stream, .. } => Some(*stream),
+            Job::Playing(viewer) => Some(viewer.stream),
+        }
+    }
+
     /// The viewer, while it plays.
     pub fn viewer(&self) -> Option<&Viewer> {
         match &self.job {
@@ -232,19 +241,21 @@ fn on_connect(conn: &mut Conn, world: &mut World, connect: Connect) {
     }
 }
 
-/// The stream that the peer names, under the vhost that serves it.
-fn resolve(peer: &RtmpPeer, stream: &str) -> Result<(Request, Rc<Vhost>), String> {
+/// The stream that the peer names, under the vhost that served its connect, as it is now.
+fn resolve(peer: &RtmpPeer, world: &World, stream: &str) -> Result<(Request, Rc<Vhost>), String> {
     let Home { app, tc_url, vhost, .. } = peer.home.as_deref().ok_or("there was no connect")?;
     let mut request = names::from_rtmp(tc_url.as_deref(), app, stream).map_err(|e| e.to_string())?;
     request.name = request.name.with_vhost(&vhost.name).map_err(|e| e.to_string())?;
-    Ok((request, vhost.clone()))
+    let now = world.config.vhost(&vhost.name).filter(|now| now.name.eq_ignore_ascii_case(&vhost.name));
+    let now = now.ok_or_else(|| format!("vhost {} is not served any more", vhost.name))?;
+    Ok((request, now.clone()))
 }
 
 fn on_fc_publish(conn: &mut Conn, world: &mut World, tid: f64, stream: &str) {
     let Role::Rtmp(peer) = &mut conn.role else { return };
     let ip = conn.peer.ip();
-    let verdict =
-        resolve(peer, stream).and_then(|(request, vhost)| world.hub.may_publish(&request.name, &vhost, ip));
+    let verdict = resolve(peer, world, stream)
+        .and_then(|(request, vhost)| world.hub.may_publish(&request.name, &vhost, ip));
     let refusal = verdict.err();
     peer.session.answer_fc_publish(tid, stream, refusal.as_deref(), conn.out.buffer());
 }
@@ -252,7 +263,7 @@ fn on_fc_publish(conn: &mut Conn, world: &mut World, tid: f64, stream: &str) {
 fn on_publish(conn: &mut Conn, world: &mut World, msid: u32, stream: &str) {
     let Role::Rtmp(peer) = &mut conn.role else { return };
     let by = Source::Peer(conn.id, conn.peer.ip());
-    let verdict = resolve(peer, stream).and_then(|(request, vhost)| {
+    let verdict = resolve(peer, world, stream).and_then(|(request, vhost)| {
         let id = world.publish(&request.name, &vhost, by)?;
         Ok((id, request.name))
     });
@@ -276,7 +287,7 @@ fn on_publish(conn: &mut Conn, world: &mut World, msid: u32, stream: &str) {
 
 fn on_play(conn: &mut Conn, world: &mut World, msid: u32, stream: &str, until_ms: Option<u64>) {
     let Role::Rtmp(peer) = &mut conn.role else { return };
-    let waiting = resolve(peer, stream).and_then(|(request, vhost)| {
+    let waiting = resolve(peer, world, stream).and_then(|(request, vhost)| {
         let found = world.hub.find(&request.name).and_then(|id| world.hub.get(id));
         if vhost.play.no_stream == NoStream::NotFound && found.is_none_or(|live| live.ended) {
             return Err(format!("nobody publishes {}", request.name));

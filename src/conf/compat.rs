@@ -21,7 +21,7 @@ enum Change {
 
 use Change::{Into, Name, Unwrap, Words};
 
-static CHANGES: &[(Context, &'static str, Change)] = &[
+static CHANGES: &[(Context, &str, Change)] = &[
     (Context::Root, "http_stream", Name("http_server")),
     (Context::Root, "rtmp", Unwrap(&["listen", "chunk_size"])),
     // SRS 4 calls `info` what is more than `trace`, its usual level.

@@ -61,6 +61,15 @@ pub struct Listen {
     pub port: u16,
 }
 
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.addr {
+            Some(addr) => write!(f, "{}", std::net::SocketAddr::new(addr, self.port)),
+            None => write!(f, "port {}", self.port),
+        }
+    }
+}
+
 /// A range of addresses, such as `10.0.0.0/8`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IpNet {

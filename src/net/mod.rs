@@ -6,6 +6,8 @@
 pub mod files;
 pub mod listener;
 pub mod log;
+pub mod logfile;
+pub mod owner;
 pub mod poll;
 pub mod signals;
 pub mod slots;
