@@ -83,41 +83,46 @@ impl std::fmt::Display for Effective {
     /// cannot be written (no default, or one that depends) stands in a comment.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut out = String::new();
-        self.block(0, 0, &mut out);
+        self.block(Context::Root, Some(0), 0, &mut out);
         f.write_str(&out)
     }
 }
 
 impl Effective {
-    fn block(&self, number: usize, depth: usize, out: &mut String) {
-        let Some(block) = self.blocks.get(number) else { return };
-        for directive in schema::directives(block.context) {
+    /// The directives of one block; without a number, of one that nobody wrote.
+    fn block(&self, context: Context, number: Option<usize>, depth: usize, out: &mut String) {
+        for directive in schema::directives(context) {
             match directive.kind {
-                Kind::Block(inner) | Kind::NamedBlock(inner) => {
-                    self.inner(number, inner, directive, depth, out)
+                Kind::Block(inner) => {
+                    let found = self.children(number, inner).next();
+                    self.inner(inner, found.map(|(n, _)| n), directive.name, depth, out);
+                }
+                Kind::NamedBlock(inner) => {
+                    for (found, block) in self.children(number, inner) {
+                        let name = quoted(block.name.as_deref().unwrap_or(""));
+                        let head = format!("{} {name}", directive.name);
+                        self.inner(inner, Some(found), &head, depth, out);
+                    }
                 }
                 _ => self.line(number, directive, depth, out),
             }
         }
     }
 
-    fn inner(&self, parent: usize, inner: Context, directive: &Directive, depth: usize, out: &mut String) {
-        let children = self.blocks.iter().enumerate().skip(1);
-        let mut found = children.filter(|(_, b)| b.parent == parent && b.context == inner).peekable();
-        let indent = depth * 4;
-        if found.peek().is_none() {
-            let _ = writeln!(out, "{:indent$}# no {}", "", directive.name);
-        }
-        for (number, block) in found {
-            let name = block.name.as_deref().map(|n| format!("{} ", quoted(n))).unwrap_or_default();
-            let _ = writeln!(out, "{:indent$}{} {name}{{", "", directive.name);
-            self.block(number, depth + 1, out);
-            let _ = writeln!(out, "{:indent$}}}", "");
-        }
+    fn children(&self, parent: Option<usize>, context: Context) -> impl Iterator<Item = (usize, &Block)> {
+        let all = self.blocks.iter().enumerate().skip(1);
+        all.filter(move |(_, b)| Some(b.parent) == parent && b.context == context)
     }
 
-    fn line(&self, block: usize, directive: &Directive, depth: usize, out: &mut String) {
-        let set = self.settings.iter().find(|s| s.block == block && s.name == directive.name);
+    fn inner(&self, context: Context, number: Option<usize>, head: &str, depth: usize, out: &mut String) {
+        let indent = depth * 4;
+        let _ = writeln!(out, "{:indent$}{head} {{", "");
+        self.block(context, number, depth + 1, out);
+        let _ = writeln!(out, "{:indent$}}}", "");
+    }
+
+    fn line(&self, block: Option<usize>, directive: &Directive, depth: usize, out: &mut String) {
+        let set = self.settings.iter().find(|s| Some(s.block) == block && s.name == directive.name);
         let (value, origin) = match set {
             Some(set) => (set.value.as_str(), &set.origin),
             None => (directive.default, &Origin::Default),
