@@ -484,20 +484,24 @@ impl World {
         let now = self.now;
         let Some(live) = self.hub.get_mut(id) else { return };
         match live.publisher {
-            Publisher::Away(until) if until <= now => {
-                live.publisher = Publisher::Vacant;
-                live.ended = true;
-                live.stream.feed.forget_key();
-                live.derived.iter_mut().for_each(|(derived, _)| derived.finish());
-                log::info!(target: "stream", "{} has ended", live.name);
-                self.actions.push_back(Action::End(id));
-            }
+            Publisher::Away(until) if until <= now => self.end_stream(id),
             Publisher::Away(until) => self.timers.set(Timer::Stream(id), until),
             Publisher::Live(_) if !live.waiting.is_empty() && live.can_start(now) => {
                 self.actions.push_back(Action::Start(id));
             }
             _ => {}
         }
+    }
+
+    /// Ends a stream: its viewers get what is left of it, then the end. Whoever still sends it is not heard any more.
+    pub fn end_stream(&mut self, id: StreamId) {
+        let Some(live) = self.hub.get_mut(id) else { return };
+        live.publisher = Publisher::Vacant;
+        live.ended = true;
+        live.stream.feed.forget_key();
+        live.derived.iter_mut().for_each(|(derived, _)| derived.finish());
+        log::info!(target: "stream", "{} has ended", live.name);
+        self.actions.push_back(Action::End(id));
     }
 
     /// Frees a stream that nobody sends, watches or waits for.

@@ -49,7 +49,6 @@ struct Home {
     tc_url: Option<Box<str>>,
     /// What it calls itself, for its first line in the log.
     agent: Option<Box<str>>,
-    vhost: Rc<Vhost>,
 }
 
 impl RtmpPeer {
@@ -231,7 +230,7 @@ fn on_connect(conn: &mut Conn, world: &mut World, connect: Connect) {
             peer.job = Job::None { since: world.now };
             let agent = connect.flash_ver.map(|agent| printable(&agent, QUOTED).into());
             let (app, tc_url) = (connect.app.into(), connect.tc_url.map(Into::into));
-            peer.home = Some(Box::new(Home { app, tc_url, agent, vhost }));
+            peer.home = Some(Box::new(Home { app, tc_url, agent }));
         }
         Err(why) => {
             peer.session.reject_connect(&connect, &why, conn.out.buffer());
@@ -241,14 +240,15 @@ fn on_connect(conn: &mut Conn, world: &mut World, connect: Connect) {
     }
 }
 
-/// The stream that the peer names, under the vhost that served its connect, as it is now.
+/// The stream that the peer names, under the vhost that serves it now; the stream's own parameters may name another
+/// vhost than the connect did.
 fn resolve(peer: &RtmpPeer, world: &World, stream: &str) -> Result<(Request, Rc<Vhost>), String> {
-    let Home { app, tc_url, vhost, .. } = peer.home.as_deref().ok_or("there was no connect")?;
+    let Home { app, tc_url, .. } = peer.home.as_deref().ok_or("there was no connect")?;
     let mut request = names::from_rtmp(tc_url.as_deref(), app, stream).map_err(|e| e.to_string())?;
+    let asked = request.name.vhost();
+    let vhost = world.config.vhost(asked).ok_or_else(|| format!("no vhost serves {asked}"))?.clone();
     request.name = request.name.with_vhost(&vhost.name).map_err(|e| e.to_string())?;
-    let now = world.config.vhost(&vhost.name).filter(|now| now.name.eq_ignore_ascii_case(&vhost.name));
-    let now = now.ok_or_else(|| format!("vhost {} is not served any more", vhost.name))?;
-    Ok((request, now.clone()))
+    Ok((request, vhost))
 }
 
 fn on_fc_publish(conn: &mut Conn, world: &mut World, tid: f64, stream: &str) {
@@ -362,6 +362,16 @@ pub fn evict(conn: &mut Conn, world: &mut World) {
         peer.session.end("NetStream.Publish.BadName", why, conn.out.buffer());
         conn.finish(world, "another publisher took over");
     }
+}
+
+/// The vhost of the stream that the peer publishes or waits for is gone.
+pub fn dismiss(conn: &mut Conn, world: &mut World, why: &str) {
+    let Role::Rtmp(peer) = &mut conn.role else { return };
+    if let Job::Publishing { .. } = &peer.job {
+        peer.session.end("NetStream.Publish.BadName", why, conn.out.buffer());
+        return conn.finish(world, why);
+    }
+    timed_out(conn, world, why);
 }
 
 /// The peer has run out of time.

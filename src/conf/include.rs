@@ -14,6 +14,9 @@ use super::{Loader, add_file};
 /// The name of the directive.
 pub(super) const NAME: &str = "include";
 
+/// Characters of a path that are shown.
+const MAX_SHOWN: usize = 512;
+
 /// The directives of the files that `node` names, each file's apart; what is wrong goes to `reports`.
 pub(super) fn read<'a>(
     node: &Node<'a>,
@@ -70,7 +73,8 @@ fn files(
         found = Ok(elsewhere);
     }
     found.unwrap_or_else(|why| {
-        reports.error(arg.span, format!("cannot read `{}`: {why}", clip(&beside)), None);
+        let shown: String = beside.chars().take(MAX_SHOWN).collect();
+        reports.error(arg.span, format!("cannot read `{shown}`: {why}"), None);
         Vec::new()
     })
 }

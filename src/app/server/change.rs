@@ -1,9 +1,11 @@
 //! The configuration read again, by SIGHUP or because its files have changed.
 
 use super::{Server, State, allowed};
+use crate::app::conn::Role;
 use crate::app::reload::{self, Change};
 use crate::app::setup::{Setup, log_settings};
 use crate::app::world::Timer;
+use crate::app::{http, rtmp};
 use crate::conf::Config;
 use crate::net::files::{self, Stamp};
 use std::collections::{HashMap, HashSet};
@@ -47,7 +49,8 @@ impl Server {
         }
         let loaded = watched.setup.load();
         if let Ok(loaded) = &loaded {
-            loaded.warnings.iter().for_each(|warning| log::warn!(target: "reload", "{warning}"));
+            let warnings = loaded.warnings.iter().map(ToString::to_string);
+            warnings.for_each(|text| text.lines().for_each(|line| log::warn!(target: "reload", "{line}")));
             watched.stamps = files::stamps(&loaded.files);
             watched.files.clone_from(&loaded.files);
         }
@@ -59,7 +62,7 @@ impl Server {
             }
             Ok(changes) => tell(&changes, took),
             Err(why) => {
-                log::error!(target: "reload", "{why}");
+                why.lines().for_each(|line| log::error!(target: "reload", "{line}"));
                 log::error!(target: "reload", "the configuration that was in force stays so");
             }
         }
@@ -103,13 +106,20 @@ impl Server {
                 live.set_vhost(vhost);
             }
         }
+        lost.iter().for_each(|id| self.world.end_stream(*id));
         if lost.is_empty() {
             return;
         }
+        let why = "its vhost is not served any more";
         for id in self.conns.ids() {
             let Some(conn) = self.conns.get_mut(id) else { continue };
-            if conn.stream().is_some_and(|stream| lost.contains(&stream)) {
-                conn.finish(&mut self.world, "its vhost is not served any more");
+            // Viewers get what is left and the end, as with the end of any stream.
+            if conn.viewer().is_none() && conn.stream().is_some_and(|stream| lost.contains(&stream)) {
+                match conn.role {
+                    Role::Rtmp(_) => rtmp::dismiss(conn, &mut self.world, why),
+                    Role::Http(_) => http::timed_out(conn, &mut self.world, why),
+                    Role::Leaving { .. } => {}
+                }
             }
         }
     }
