@@ -94,7 +94,7 @@ impl HttpPeer {
         match &self.job {
             Job::Idle { .. } => None,
             Job::Waiting { stream, .. } => Some(*stream),
-            Job::Playing(viewer) => Some(viewer.stream),
+            Job::Playing(viewer, _) => Some(viewer.stream),
         }
     }
 

@@ -67,7 +67,6 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("forward", Off),
             ("hds", Off),
             ("hls", Off),
-            ("http", Off),
             ("http_hooks", Off),
             ("http_static", Off),
             ("ingest", Off),
@@ -112,7 +111,6 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("try_annexb_first", Never),
         ],
     ),
-    (Context::HttpRemux, &[("hstrs", At("on"))]),
 ];
 
 /// What stands inside those blocks; used to tell where a misplaced directive belongs.
