@@ -1,5 +1,7 @@
 //! Tree to typed configuration, by the table of directives; every mistake on the way is reported.
 
+mod together;
+
 use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 
@@ -10,7 +12,7 @@ use super::parse::{MAX_ARGS, Node, Token};
 use super::schema::{self, Context, Directive};
 use super::source::{self, Sources};
 use super::suggest::nearest;
-use super::typed::{Config, DEFAULT_VHOST, Draft, Listen, LogTank, Vhost};
+use super::typed::{Config, DEFAULT_VHOST, Draft, Vhost};
 use super::value::{self, Kind, clip};
 use super::{Loader, compat, include, srs};
 
@@ -318,52 +320,6 @@ impl<'a> Checker<'a, '_, '_, '_> {
         let message = format!("unknown directive `{name}`{place}{hint}");
         self.reports.error(node.name.span, message, help);
     }
-
-    /// Checks what directives mean together.
-    fn together(&mut self) {
-        let set =
-            |context, name| self.set.iter().find(|s| s.context == context && s.name == name).map(|s| s.span);
-        let (tank, file) = (set(Context::Root, "log_tank"), set(Context::Root, "log_file"));
-        let remux = set(Context::HttpRemux, "enabled");
-        let http_listen = set(Context::HttpServer, "listen").or(set(Context::HttpServer, "enabled"));
-        let config = &mut self.draft.config;
-        match (tank, file) {
-            (None, Some(span)) => {
-                config.log.tank = LogTank::File;
-                let (name, value) = ("log_tank", String::from("file"));
-                self.set.push(Set { block: 0, context: Context::Root, name, span, value });
-            }
-            (Some(_), Some(span)) if config.log.tank == LogTank::Console => {
-                let message = String::from("`log_file` has no effect while `log_tank` is console");
-                self.reports.warn(span, message, None);
-            }
-            _ => {}
-        }
-        if config.vhosts.is_empty() {
-            let message = String::from("there is no vhost, so every stream is refused");
-            let help = format!("add `vhost {DEFAULT_VHOST} {{ }}`");
-            self.reports.warn(Span::START, message, Some(help));
-        }
-        let http = &config.http_server;
-        if let Some(span) =
-            remux.filter(|_| !http.enabled && config.vhosts.iter().any(|v| v.http_remux.enabled))
-        {
-            let message = String::from("`http_remux` has no effect while `http_server` is off");
-            let help = String::from("add `http_server { enabled on; }` outside the vhosts");
-            self.reports.warn(span, message, Some(help));
-        }
-        let shared = http.listen.iter().find(|h| config.listen.iter().any(|r| overlap(r, h)));
-        if let Some(listen) = shared.filter(|_| http.enabled) {
-            let message = format!("port {} is for RTMP already; HTTP needs another", listen.port);
-            self.reports.error(http_listen.unwrap_or(Span::START), message, None);
-        }
-    }
-}
-
-/// Whether both cannot be listened at. Port 0 becomes a different port for each.
-fn overlap(a: &Listen, b: &Listen) -> bool {
-    let all = |l: &Listen| l.addr.is_none_or(|ip| ip.is_unspecified());
-    a.port == b.port && a.port != 0 && (all(a) || all(b) || a.addr == b.addr)
 }
 
 /// Whether a directive of that name may stand in `context`, with or without effect.
