@@ -150,6 +150,7 @@ pub fn viewer_left(
         String::new()
     };
     log::info!(target: target, "{who}: viewer of {name} left after {size}: {why}{slow}");
+    crate::net::log::access(format_args!("{who} viewer of {name} by {target}: {size}: {why}{slow}"));
     world.leave(viewer.stream, id, viewer.phase, viewer.source);
 }
 

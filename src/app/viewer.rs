@@ -77,6 +77,11 @@ impl Out {
         self.bytes.len() - self.sent
     }
 
+    /// The bytes that wait behind the first `skip`.
+    pub fn after(&self, skip: usize) -> &[u8] {
+        self.rest().get(skip..).unwrap_or_default()
+    }
+
     fn rest(&self) -> &[u8] {
         self.bytes.get(self.sent..).unwrap_or_default()
     }

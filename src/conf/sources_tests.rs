@@ -237,3 +237,65 @@ fn what_is_printed_as_in_force_loads_and_means_the_same() {
         assert_eq!(again.config, loaded.config, "{printed}");
     }
 }
+
+// ---- anything at all
+
+/// Files that include each other at random, cut and spliced from samples, with variables made of anything: an answer
+/// always comes, and every report has a place in one of the texts.
+#[test]
+fn garbage_of_many_files_gives_an_answer() {
+    let mut state = 0x9E37_79B9_u32;
+    let mut random = move |n: usize| {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as usize % n
+    };
+    let sample = include_str!("../../conf/runnel.conf");
+    let old = include_str!("../../tests/conf/srs/srs2-old-names.conf");
+    let lines: Vec<&str> = sample.lines().chain(old.lines()).collect();
+    let odd = [
+        "include a;",
+        "include b c;",
+        "include *;",
+        "}",
+        "{",
+        "vhost x {",
+        "'",
+        "include",
+        "mr { enabled on }",
+    ];
+    let names =
+        ["RUNNEL_LISTEN", "SRS_VHOST_PLAY_GOP_CACHE", "RUNNEL_", "SRS_", "RUNNEL_VHOST", "SRS_SRS_LOG_LEVEL"];
+    let values = ["", "on", "1935 x", "\u{0}", "é;{", "info", "99999999999999999999"];
+    for _ in 0..400 {
+        let mut text = |random: &mut dyn FnMut(usize) -> usize| -> String {
+            let line = |random: &mut dyn FnMut(usize) -> usize| match random(4) {
+                0 => odd[random(odd.len())],
+                _ => lines[random(lines.len())],
+            };
+            let mut text = String::new();
+            for _ in 0..random(30) {
+                text += line(random);
+                text.push('\n');
+            }
+            text
+        };
+        let files: Vec<(String, String)> =
+            ["a", "b", "c"].iter().map(|name| (name.to_string(), text(&mut random))).collect();
+        let pairs: Vec<(&str, &str)> = files.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect();
+        let env: Vec<(String, String)> = (0..random(4))
+            .map(|_| (names[random(names.len())].to_owned(), values[random(values.len())].to_owned()))
+            .collect();
+        let main = text(&mut random);
+        let reports = load_all(Some(("main", main.as_bytes())), &env, &mut loader(&pairs));
+        for report in reports.map_or_else(|e| e, |l| l.warnings) {
+            let known = ["main", "a", "b", "c"].contains(&report.file.as_str())
+                || report.file.starts_with("environment ");
+            assert!(
+                known && report.line >= 1 && report.col >= 1 && report.to_string().len() < 2000,
+                "{report}"
+            );
+        }
+    }
+}

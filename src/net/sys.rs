@@ -153,25 +153,26 @@ pub fn give_to(file: &std::fs::File, user: u32, group: u32) -> io::Result<()> {
 
 /// Date and time of a Unix time in UTC, as (year, month, day, hour, minute, second).
 pub fn utc_time(unix_seconds: u64) -> (i32, u32, u32, u32, u32, u32) {
-    broken_down(unix_seconds, libc::gmtime_r)
+    broken_down(unix_seconds, true)
 }
-
-type Breaker = unsafe extern "C" fn(*const libc::time_t, *mut libc::tm) -> *mut libc::tm;
 
 /// Local date and time of a Unix time, as (year, month, day, hour, minute, second).
 pub fn local_time(unix_seconds: u64) -> (i32, u32, u32, u32, u32, u32) {
-    broken_down(unix_seconds, libc::localtime_r)
+    broken_down(unix_seconds, false)
 }
 
-fn broken_down(unix_seconds: u64, breaker: Breaker) -> (i32, u32, u32, u32, u32, u32) {
-    // SAFETY: an all-zero `tm` is valid (its pointer may be null), and both pointers live through the call; `breaker` is
-    // one of the C library's two functions of this form.
+fn broken_down(unix_seconds: u64, utc: bool) -> (i32, u32, u32, u32, u32, u32) {
+    // SAFETY: an all-zero `tm` is valid (its pointer may be null), and both pointers live through the call.
     let tm = unsafe {
         let mut tm: libc::tm = std::mem::zeroed();
         // 32 bits wide on some targets, and deprecated on musl because that will change.
         #[allow(clippy::unnecessary_cast, deprecated)]
         let time = unix_seconds as libc::time_t;
-        breaker(&time, &mut tm);
+        if utc {
+            libc::gmtime_r(&time, &mut tm);
+        } else {
+            libc::localtime_r(&time, &mut tm);
+        }
         tm
     };
     let part = |value: i32| u32::try_from(value).unwrap_or(0);

@@ -1,6 +1,7 @@
 //! The configuration read again while people publish and watch.
 use crate::support::flv;
 use crate::support::http::{Http, Viewer};
+use crate::support::rtmp::Rtmp;
 use crate::support::server::{Server, free_port, usual_vhost};
 use crate::support::tools::Publisher;
 use crate::support::{clips, note, poll};
@@ -206,4 +207,30 @@ fn a_file_that_changes_is_noticed_when_asked_for() {
     assert!(!poll(Duration::from_millis(2500), || server.log().len() > quiet), "told once only");
     let before = write("vhost a { } vhost ccc { }");
     assert!(server.verdict(before).contains("vhost ccc added"));
+}
+
+#[test]
+fn answers_and_viewers_are_in_the_access_log_and_its_path_can_change() {
+    let server = Server::start(&conf("access_log access.log;"));
+    let lines = |name: &str| std::fs::read_to_string(server.dir().join(name)).unwrap_or_default();
+    let mut http = Http::connect(server.http);
+    http.get("/no%22thing\"?secret=1", "User-Agent: me \"x\"\r\n");
+    assert_eq!(http.head().status, 404);
+    let tags = flv::read(&clips::av());
+    let mut rtmp = Rtmp::publish(server.rtmp, "x");
+    rtmp.send(&tags[..60]);
+    let mut viewer = Viewer::join(server.http, "/live/x.flv");
+    viewer.until(TAG, flv::Tag::is_key);
+    drop(viewer);
+    let both = || lines("access.log").lines().count() >= 2;
+    assert!(poll(TAG, both), "{}", lines("access.log"));
+    let text = lines("access.log");
+    assert!(text.contains(r#""GET /no%22thing\"" 404 "me \"x\"""#) && !text.contains("secret"), "{text}");
+    assert!(text.contains("viewer of live/x by http: "), "{text}");
+    server.reload(&conf("access_log other.log;"));
+    let mut http = Http::connect(server.http);
+    http.get("/nothing", "");
+    http.head();
+    assert!(poll(TAG, || lines("other.log").contains("/nothing")));
+    assert_eq!(lines("access.log"), text);
 }
