@@ -1,107 +1,166 @@
 //! The runnel program: options, configuration, then the server.
 #![forbid(unsafe_code)]
 
-use runnel::app::{banner, server::Server};
-use runnel::conf::{self, Config, LogTank};
+use runnel::app::server::Server;
+use runnel::app::service::{self, PidFile};
+use runnel::app::setup::{self, Setup, log_settings};
+use runnel::app::{banner, qr};
+use runnel::conf::{Config, Loaded, LogTank, reference};
 use runnel::net;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
-struct Command {
-    file: Option<String>,
-    test: bool,
-    demo: bool,
+/// What is asked for.
+enum Task {
+    Run { demo: bool },
+    Test,
+    Show,
 }
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let command = match options(&args) {
+    let args: Vec<String> =
+        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let (task, setup) = match options(&args) {
         Ok(Some(command)) => command,
         Ok(None) => return ExitCode::SUCCESS,
         Err(problem) => return fail(&problem),
     };
-    let config = match load(command.file.as_deref()) {
-        Ok(config) => config,
+    let loaded = match setup.load() {
+        Ok(loaded) => loaded,
         Err(problem) => return fail(&problem),
     };
-    if command.test {
-        println!("the configuration is good");
-        return ExitCode::SUCCESS;
+    for warning in &loaded.warnings {
+        eprintln!("{warning}");
     }
-    match serve(config, command.demo) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => fail(&problem),
+    match task {
+        Task::Run { demo } => match serve(setup, loaded, demo) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(problem) => fail(&problem),
+        },
+        Task::Test => test(&setup, &loaded),
+        Task::Show => {
+            print!("{}", loaded.effective);
+            ExitCode::SUCCESS
+        }
     }
 }
 
 fn fail(problem: &str) -> ExitCode {
-    eprintln!("{problem}");
+    if !problem.is_empty() {
+        eprintln!("{problem}");
+    }
     ExitCode::FAILURE
 }
 
 /// Reads the options; `None` when they only asked for words.
-fn options(args: &[String]) -> Result<Option<Command>, String> {
+fn options(args: &[String]) -> Result<Option<(Task, Setup)>, String> {
     let mut options = getopts::Options::new();
     options.optopt("c", "", "read the configuration from FILE (without it: built-in defaults)", "FILE");
+    options.optflag("e", "", "read no file: the built-in defaults and the environment only");
     options.optflag("t", "", "test the configuration and exit: 0 when it is good");
+    options.optflag("T", "", "print the configuration in force, with where each value comes from, and exit");
     options.optflag("", "demo", "also play a built-in clip as live/demo");
-    options.optflag("v", "version", "print the version and exit");
-    options.optflag("h", "help", "print this help and exit");
-    let usage = || options.usage("Usage: runnel [-c FILE] [-t] [--demo]\n\nA live streaming server.");
-    let found = options.parse(args).map_err(|error| format!("{error}\n\n{}", usage()))?;
+    options.optopt("", "explain", "tell what a directive does and exit", "DIRECTIVE");
+    options.optflag("", "directives", "print the reference of all directives (Markdown) and exit");
+    options.optflag("v", "version", "print the version and exit (also -V)");
+    options.optflag("g", "", "print name and version as servers sign themselves and exit (also -G)");
+    options.optflag("h", "help", "print this help and exit (also -?)");
+    let brief = "Usage: runnel [-c FILE] [-t | -T] [--demo]\n\nA live streaming server.";
+    let usage = || options.usage(brief);
+    let modern: Vec<String> = args.iter().map(|arg| modern(arg)).collect();
+    let found = options.parse(&modern).map_err(|error| format!("{error}\n\n{}", usage()))?;
+    let version = env!("CARGO_PKG_VERSION");
     if found.opt_present("h") {
         println!("{}", usage());
-        return Ok(None);
-    }
-    if found.opt_present("v") {
-        println!("runnel {}", env!("CARGO_PKG_VERSION"));
-        return Ok(None);
-    }
-    if let Some(stray) = found.free.first() {
+    } else if found.opt_present("v") {
+        println!("runnel {version}");
+    } else if found.opt_present("g") {
+        println!("runnel/{version}");
+    } else if found.opt_present("directives") {
+        print!("{}", reference::page());
+    } else if let Some(name) = found.opt_str("explain") {
+        println!("{}", reference::explain(&name)?);
+    } else if let Some(stray) = found.free.first() {
         return Err(format!("what is `{stray}`? A configuration file is named with -c\n\n{}", usage()));
+    } else {
+        let task = match (found.opt_present("T"), found.opt_present("t")) {
+            (true, _) => Task::Show,
+            (false, true) => Task::Test,
+            (false, false) => Task::Run { demo: found.opt_present("demo") },
+        };
+        let file = found.opt_str("c").filter(|_| !found.opt_present("e"));
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        let environment = std::env::vars_os().filter_map(text).collect();
+        return Ok(Some((task, Setup::new(file, environment))));
     }
-    let (test, demo) = (found.opt_present("t"), found.opt_present("demo"));
-    Ok(Some(Command { file: found.opt_str("c"), test, demo }))
+    Ok(None)
 }
 
-/// The configuration: of the file, or built in. Warnings go to standard error.
-fn load(file: Option<&str>) -> Result<Config, String> {
-    let Some(file) = file else { return Ok(Config::default()) };
-    let bytes = std::fs::read(file).map_err(|error| format!("cannot read {file}: {error}"))?;
-    match conf::load_bytes(file, &bytes) {
-        Ok(loaded) => {
-            for warning in &loaded.warnings {
-                eprintln!("{warning}");
-            }
-            Ok(loaded.config)
-        }
-        Err(errors) => {
-            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            Err(format!("{}\n{} not usable: {} errors", lines.join("\n"), file, errors.len()))
-        }
+/// Options that SRS writes in two ways.
+fn modern(arg: &str) -> String {
+    match arg {
+        "-V" => "-v",
+        "-G" => "-g",
+        "-?" => "-h",
+        other => other,
     }
+    .to_owned()
 }
 
-fn serve(config: Config, demo: bool) -> Result<(), String> {
-    net::log::start(config.log.level);
-    if config.log.tank == LogTank::File {
-        let file = &config.log.file;
-        net::log::to_file(file).map_err(|error| format!("cannot write the log to {file}: {error}"))?;
+/// `-t`: also looks whether what is to be written can be.
+fn test(setup: &Setup, loaded: &Loaded) -> ExitCode {
+    let faults = setup::faults(loaded);
+    if faults.is_empty() {
+        println!("{} is good", setup.name());
+        return ExitCode::SUCCESS;
     }
+    let s = if faults.len() == 1 { "" } else { "s" };
+    fail(&format!("{}\n{} is not usable: {} error{s}", faults.join("\n"), setup.name(), faults.len()))
+}
+
+fn serve(mut setup: Setup, loaded: Loaded, demo: bool) -> Result<(), String> {
+    let Loaded { config, mut files, .. } = loaded;
+    if let Some(dir) = config.work_dir.as_deref().filter(|dir| !matches!(*dir, "" | "./")) {
+        setup.make_absolute();
+        let absolute = |file: &String| std::path::absolute(file).ok()?.into_os_string().into_string().ok();
+        files = files.iter().map(|file| absolute(file).unwrap_or_else(|| file.clone())).collect();
+        std::env::set_current_dir(dir)
+            .map_err(|error| format!("cannot change to work_dir {dir}: {error}"))?;
+    }
+    let notice = if config.daemon { service::detach()? } else { service::Notice::default() };
+    let (mut server, _pid) = match start(config, demo) {
+        Ok(started) => started,
+        Err(why) => return Err(notice.failed(why)),
+    };
+    notice.ready()?;
+    server.watch(setup, files);
+    server.run().map_err(|error| format!("the poll failed: {error}"))
+}
+
+/// Opens everything that can fail.
+fn start(config: Config, demo: bool) -> Result<(Server, Option<PidFile>), String> {
+    net::log::start(&log_settings(&config.log))?;
+    if config.daemon && config.log.tank == LogTank::Console {
+        log::warn!(target: "server", "daemon is on and log_tank is console: nothing is logged from here on");
+    }
+    let pid = config.pid.as_deref().map(PidFile::take).transpose()?;
     let lan = if banner::names_lan(&config) { net::sys::lan_addresses() } else { Vec::new() };
-    let text = banner::text(&config, &lan, demo);
-    let pid_file = config.pid.clone();
+    let mut text = banner::text(&config, &lan, demo);
+    if std::io::stdout().is_terminal()
+        && let Some(url) = banner::first_http_url(&config, &lan, demo)
+    {
+        text += &qr::text(&url).map(|code| format!("\n{code}")).unwrap_or_default();
+    }
+    let user = config.user.clone();
     let mut server = Server::new(config)?;
     if demo {
         server.start_demo()?;
     }
-    print!("{text}");
-    if let Some(path) = &pid_file {
-        let pid = format!("{}\n", std::process::id());
-        std::fs::write(path, pid).map_err(|error| format!("cannot write the pid file {path}: {error}"))?;
+    net::log::say(&text);
+    if let Some(user) = &user {
+        service::become_user(user, pid.as_ref())?;
     }
-    let outcome = server.run().map_err(|error| format!("the poll failed: {error}"));
-    if let Some(path) = &pid_file {
-        let _ = std::fs::remove_file(path);
-    }
-    outcome
+    Ok((server, pid))
 }

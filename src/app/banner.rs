@@ -40,6 +40,14 @@ pub fn names_lan(config: &Config) -> bool {
     any(&config.listen) || (config.http_server.enabled && any(&config.http_server.listen))
 }
 
+/// The first address to watch at by HTTP, where this machine has one that others can reach.
+pub fn first_http_url(config: &Config, lan: &[IpAddr], demo: bool) -> Option<String> {
+    let listen = config.http_server.listen.first().filter(|_| config.http_server.enabled)?;
+    let host = hosts(listen, lan).into_iter().next().filter(|host| host != "localhost")?;
+    let watch = if demo { "demo" } else { "mystream" };
+    Some(format!("http://{host}{}/live/{watch}.flv", port(listen, 80)))
+}
+
 fn hosts(listen: &Listen, lan: &[IpAddr]) -> Vec<String> {
     let show = |ip: &IpAddr| match ip {
         IpAddr::V4(ip) => ip.to_string(),
@@ -69,7 +77,8 @@ mod tests {
         let config = |text: &str| crate::conf::load("t.conf", text).unwrap().config;
         assert!(names_lan(&config("listen 1935; vhost __defaultVhost__ { }")));
         assert!(!names_lan(&config("listen 127.0.0.1:1935; vhost __defaultVhost__ { }")));
-        let http = "listen 127.0.0.1:1935; http_server { enabled on; listen 8080; } vhost __defaultVhost__ { }";
+        let http =
+            "listen 127.0.0.1:1935; http_server { enabled on; listen 8080; } vhost __defaultVhost__ { }";
         assert!(names_lan(&config(http)));
     }
 
@@ -85,6 +94,14 @@ mod tests {
         ] {
             assert_eq!(text.matches(&format!("{url}\n")).count(), 1, "{url} in {text}");
         }
+    }
+
+    #[test]
+    fn the_first_address_is_one_that_others_can_reach() {
+        let lan: [IpAddr; 1] = ["192.168.1.7".parse().unwrap()];
+        let url = |lan: &[IpAddr]| first_http_url(&Config::default(), lan, false);
+        assert_eq!(url(&lan).as_deref(), Some("http://192.168.1.7:8080/live/mystream.flv"));
+        assert_eq!(url(&[]), None);
     }
 
     #[test]

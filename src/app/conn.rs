@@ -9,6 +9,7 @@
 //! A connection is freed by the loop at the end of the turn, never in the middle of one.
 
 use super::http::HttpPeer;
+use super::hub::StreamId;
 use super::rtmp::RtmpPeer;
 use super::viewer::{Out, Viewer};
 use super::world::{Timer, World};
@@ -96,6 +97,15 @@ impl Conn {
     /// Whether nothing more is to be read for now: what came before is not worked off.
     pub fn holds(&self) -> bool {
         matches!(&self.role, Role::Http(peer) if peer.holds())
+    }
+
+    /// The stream that the connection publishes, watches or waits for.
+    pub fn stream(&self) -> Option<StreamId> {
+        match &self.role {
+            Role::Rtmp(peer) => peer.stream(),
+            Role::Http(peer) => peer.stream(),
+            Role::Leaving(_) => None,
+        }
     }
 
     /// Gives up what the connection publishes, watches or waits for.

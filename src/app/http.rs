@@ -96,6 +96,15 @@ impl HttpPeer {
         HttpPeer { requests: Requests::default(), job: Job::Idle { since: now }, backlog: Vec::new() }
     }
 
+    /// The stream that it watches or waits for.
+    pub fn stream(&self) -> Option<StreamId> {
+        match &self.job {
+            Job::Idle { .. } | Job::File(_) => None,
+            Job::Waiting { stream, .. } => Some(*stream),
+            Job::Playing(viewer, _) => Some(viewer.stream),
+        }
+    }
+
     /// The viewer, while it plays.
     pub fn viewer(&self) -> Option<&Viewer> {
         match &self.job {
@@ -195,7 +204,9 @@ pub fn input(conn: &mut Conn, world: &mut World, mut bytes: &[u8]) {
             Ok(None) => return,
             Ok(Some(request)) => {
                 peer.job = Job::Idle { since: world.now };
+                let before = conn.out.len();
                 on_request(conn, world, &request);
+                note_answer(conn, &request, before);
             }
             Err(error) => {
                 response::text(conn.out.buffer(), error.status(), &error.to_string(), false, Cors::No, false);
@@ -225,6 +236,22 @@ pub fn resume(conn: &mut Conn, world: &mut World) {
         let backlog = std::mem::take(&mut peer.backlog);
         input(conn, world, &backlog);
     }
+}
+
+/// A line in the access log about what was answered at once; who waits for a stream or watches one gets a line when it
+/// leaves. `before` is how much waited to be written before the answer.
+fn note_answer(conn: &Conn, request: &Request, before: usize) {
+    let answer = conn.out.after(before);
+    let status = answer.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
+    let Some(status) = status.filter(|_| crate::net::log::has_access() && answer.starts_with(b"HTTP/1."))
+    else {
+        return;
+    };
+    let path = printable(&request.path, QUOTED);
+    let agent = printable(request.user_agent.as_deref().unwrap_or("-"), QUOTED);
+    let method = format!("{:?}", request.method).to_ascii_uppercase();
+    let (tag, peer) = (conn.tag(), conn.peer);
+    crate::net::log::access(format_args!("{tag} {peer} \"{method} {path}\" {status} \"{agent}\""));
 }
 
 fn on_request(conn: &mut Conn, world: &mut World, request: &Request) {

@@ -200,6 +200,20 @@ impl Live {
         }
     }
 
+    /// Goes on under other settings; what is kept of the stream shrinks or grows to them.
+    pub fn set_vhost(&mut self, vhost: Rc<Vhost>) {
+        let own = limits(&vhost.play);
+        for (derived, _) in &mut self.derived {
+            let mut limits = own;
+            if matches!(derived.kindred.container, Container::Aac | Container::Mp3) {
+                limits.keep_ms = vhost.http_remux.fast_cache_ms;
+            }
+            derived.feed.set_limits(limits);
+        }
+        self.stream.feed.set_limits(own);
+        self.vhost = vhost;
+    }
+
     fn idle(&self) -> bool {
         self.publisher == Publisher::Vacant && self.fanout.is_empty() && self.waiting.is_empty()
     }
@@ -260,6 +274,11 @@ impl Hub {
     /// All streams, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Live> {
         self.streams.iter().map(|(_, live)| live)
+    }
+
+    /// All streams with their ids, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = (StreamId, &Live)> {
+        self.streams.iter().map(|(id, live)| (StreamId(id), live))
     }
 
     /// Streams held.
@@ -465,20 +484,24 @@ impl World {
         let now = self.now;
         let Some(live) = self.hub.get_mut(id) else { return };
         match live.publisher {
-            Publisher::Away(until) if until <= now => {
-                live.publisher = Publisher::Vacant;
-                live.ended = true;
-                live.stream.feed.forget_key();
-                live.derived.iter_mut().for_each(|(derived, _)| derived.finish());
-                log::info!(target: "stream", "{} has ended", live.name);
-                self.actions.push_back(Action::End(id));
-            }
+            Publisher::Away(until) if until <= now => self.end_stream(id),
             Publisher::Away(until) => self.timers.set(Timer::Stream(id), until),
             Publisher::Live(_) if !live.waiting.is_empty() && live.can_start(now) => {
                 self.actions.push_back(Action::Start(id));
             }
             _ => {}
         }
+    }
+
+    /// Ends a stream: its viewers get what is left of it, then the end. Whoever still sends it is not heard any more.
+    pub fn end_stream(&mut self, id: StreamId) {
+        let Some(live) = self.hub.get_mut(id) else { return };
+        live.publisher = Publisher::Vacant;
+        live.ended = true;
+        live.stream.feed.forget_key();
+        live.derived.iter_mut().for_each(|(derived, _)| derived.finish());
+        log::info!(target: "stream", "{} has ended", live.name);
+        self.actions.push_back(Action::End(id));
     }
 
     /// Frees a stream that nobody sends, watches or waits for.

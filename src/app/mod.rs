@@ -6,7 +6,9 @@
 //! - [`hub`] the streams by name, their publishers; [`fanout`] their viewers, in phases
 //! - [`page`] the page for browsers, with [`listing`] (what is live) and [`rate`] (how fast it comes in)
 //! - [`files`] files over HTTP, read by a helper thread
-//! - [`demo`] the built-in picture; [`banner`] what is printed at the start
+//! - [`demo`] the built-in picture; [`banner`] and [`qr`] what is printed at the start
+//! - [`setup`] where the configuration comes from; [`reload`] what changes when it is read again; [`service`] daemon,
+//!   pid file, user
 #![forbid(unsafe_code)]
 pub mod banner;
 pub mod conn;
@@ -18,9 +20,13 @@ pub mod hub;
 pub mod listing;
 pub mod mount;
 pub mod page;
+pub mod qr;
 pub mod quiet;
 pub mod rate;
+pub mod reload;
 pub mod rtmp;
 pub mod server;
+pub mod service;
+pub mod setup;
 pub mod viewer;
 pub mod world;

@@ -49,7 +49,6 @@ struct Home {
     tc_url: Option<Box<str>>,
     /// What it calls itself, for its first line in the log.
     agent: Option<Box<str>>,
-    vhost: Rc<Vhost>,
 }
 
 impl RtmpPeer {
@@ -60,6 +59,15 @@ impl RtmpPeer {
 
     fn take_agent(&mut self) -> Box<str> {
         self.home.as_mut().and_then(|home| home.agent.take()).unwrap_or_else(|| "-".into())
+    }
+
+    /// The stream that it publishes, watches or waits for.
+    pub fn stream(&self) -> Option<StreamId> {
+        match &self.job {
+            Job::None { .. } => None,
+            Job::Publishing { stream, .. } | Job::Waiting { stream, .. } => Some(*stream),
+            Job::Playing(viewer) => Some(viewer.stream),
+        }
     }
 
     /// The viewer, while it plays.
@@ -142,6 +150,7 @@ pub fn viewer_left(
         String::new()
     };
     log::info!(target: target, "{who}: viewer of {name} left after {size}: {why}{slow}");
+    crate::net::log::access(format_args!("{who} viewer of {name} by {target}: {size}: {why}{slow}"));
     world.leave(viewer.stream, id, viewer.phase, viewer.source);
 }
 
@@ -222,7 +231,7 @@ fn on_connect(conn: &mut Conn, world: &mut World, connect: Connect) {
             peer.job = Job::None { since: world.now };
             let agent = connect.flash_ver.map(|agent| printable(&agent, QUOTED).into());
             let (app, tc_url) = (connect.app.into(), connect.tc_url.map(Into::into));
-            peer.home = Some(Box::new(Home { app, tc_url, agent, vhost }));
+            peer.home = Some(Box::new(Home { app, tc_url, agent }));
         }
         Err(why) => {
             peer.session.reject_connect(&connect, &why, conn.out.buffer());
@@ -232,19 +241,22 @@ fn on_connect(conn: &mut Conn, world: &mut World, connect: Connect) {
     }
 }
 
-/// The stream that the peer names, under the vhost that serves it.
-fn resolve(peer: &RtmpPeer, stream: &str) -> Result<(Request, Rc<Vhost>), String> {
-    let Home { app, tc_url, vhost, .. } = peer.home.as_deref().ok_or("there was no connect")?;
+/// The stream that the peer names, under the vhost that serves it now; the stream's own parameters may name another
+/// vhost than the connect did.
+fn resolve(peer: &RtmpPeer, world: &World, stream: &str) -> Result<(Request, Rc<Vhost>), String> {
+    let Home { app, tc_url, .. } = peer.home.as_deref().ok_or("there was no connect")?;
     let mut request = names::from_rtmp(tc_url.as_deref(), app, stream).map_err(|e| e.to_string())?;
+    let asked = request.name.vhost();
+    let vhost = world.config.vhost(asked).ok_or_else(|| format!("no vhost serves {asked}"))?.clone();
     request.name = request.name.with_vhost(&vhost.name).map_err(|e| e.to_string())?;
-    Ok((request, vhost.clone()))
+    Ok((request, vhost))
 }
 
 fn on_fc_publish(conn: &mut Conn, world: &mut World, tid: f64, stream: &str) {
     let Role::Rtmp(peer) = &mut conn.role else { return };
     let ip = conn.peer.ip();
-    let verdict =
-        resolve(peer, stream).and_then(|(request, vhost)| world.hub.may_publish(&request.name, &vhost, ip));
+    let verdict = resolve(peer, world, stream)
+        .and_then(|(request, vhost)| world.hub.may_publish(&request.name, &vhost, ip));
     let refusal = verdict.err();
     peer.session.answer_fc_publish(tid, stream, refusal.as_deref(), conn.out.buffer());
 }
@@ -252,7 +264,7 @@ fn on_fc_publish(conn: &mut Conn, world: &mut World, tid: f64, stream: &str) {
 fn on_publish(conn: &mut Conn, world: &mut World, msid: u32, stream: &str) {
     let Role::Rtmp(peer) = &mut conn.role else { return };
     let by = Source::Peer(conn.id, conn.peer.ip());
-    let verdict = resolve(peer, stream).and_then(|(request, vhost)| {
+    let verdict = resolve(peer, world, stream).and_then(|(request, vhost)| {
         let id = world.publish(&request.name, &vhost, by)?;
         Ok((id, request.name))
     });
@@ -276,7 +288,7 @@ fn on_publish(conn: &mut Conn, world: &mut World, msid: u32, stream: &str) {
 
 fn on_play(conn: &mut Conn, world: &mut World, msid: u32, stream: &str, until_ms: Option<u64>) {
     let Role::Rtmp(peer) = &mut conn.role else { return };
-    let waiting = resolve(peer, stream).and_then(|(request, vhost)| {
+    let waiting = resolve(peer, world, stream).and_then(|(request, vhost)| {
         let found = world.hub.find(&request.name).and_then(|id| world.hub.get(id));
         if vhost.play.no_stream == NoStream::NotFound && found.is_none_or(|live| live.ended) {
             return Err(format!("nobody publishes {}", request.name));
@@ -351,6 +363,16 @@ pub fn evict(conn: &mut Conn, world: &mut World) {
         peer.session.end("NetStream.Publish.BadName", why, conn.out.buffer());
         conn.finish(world, "another publisher took over");
     }
+}
+
+/// The vhost of the stream that the peer publishes or waits for is gone.
+pub fn dismiss(conn: &mut Conn, world: &mut World, why: &str) {
+    let Role::Rtmp(peer) = &mut conn.role else { return };
+    if let Job::Publishing { .. } = &peer.job {
+        peer.session.end("NetStream.Publish.BadName", why, conn.out.buffer());
+        return conn.finish(world, why);
+    }
+    timed_out(conn, world, why);
 }
 
 /// The peer has run out of time.

@@ -5,7 +5,16 @@
 //!        ─► actions between connections ─► write what is due (budget) ─► free closed connections ─┐
 //!   ▲─────────── timeout 0 while any budget ran out, else until the next deadline ────────────────┘
 //! ```
+//!
+//! Beside it: [`ports`] what is listened at, [`change`] a reload, [`ending`] a graceful end, [`stats`] a line of figures.
 
+mod change;
+mod ending;
+mod ports;
+mod stats;
+
+use self::change::Watched;
+use self::stats::Traffic;
 use super::conn::{Conn, Role};
 use super::demo::Demo;
 use super::files;
@@ -17,7 +26,7 @@ use crate::conf::{Config, Listen};
 use crate::media::derived::Kindred;
 use crate::net::disk::{Disk, Local};
 use crate::net::listener::{self, Accepted};
-use crate::net::poll::{MAX_LISTENERS, Poll, Ready, Who};
+use crate::net::poll::{Poll, Ready, Who};
 use crate::net::signals::{Signal, Signals};
 use crate::net::slots::{Id, Slots};
 use crate::net::socket::{Io, Socket};
@@ -43,14 +52,15 @@ const WRITE_MS: u64 = 5;
 const WRITE_CHECK: usize = 32;
 /// Pause before accepting again when descriptors have run out, in milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 200;
-/// How long a drain waits for connections to end, in milliseconds.
-const DRAIN_MS: u64 = 60_000;
 /// Descriptors kept free for files, pipes and listeners.
 const SPARE_FILES: u64 = 32;
 
+/// What a port is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Protocol {
+pub enum Protocol {
+    /// RTMP.
     Rtmp,
+    /// HTTP.
     Http,
 }
 
@@ -58,6 +68,7 @@ enum Protocol {
 struct Listening {
     socket: TcpListener,
     protocol: Protocol,
+    listen: Listen,
     /// There may be connections to accept.
     ready: bool,
 }
@@ -65,8 +76,12 @@ struct Listening {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Running,
+    /// Told to end gracefully; newcomers are still taken for a while.
+    Announced,
     /// Nobody new; ends with the last connection.
     Draining,
+    /// Everybody is gone; the process stays for a while.
+    Lingering,
     Stopped,
 }
 
@@ -75,7 +90,11 @@ enum State {
 pub struct Server {
     poll: Poll,
     signals: Signals,
-    listeners: Vec<Listening>,
+    /// By number; a port that was closed leaves a free place.
+    listeners: Vec<Option<Listening>>,
+    setup: Option<Watched>,
+    files: u64,
+    traffic: Traffic,
     conns: Slots<Conn>,
     world: World,
     demo: Option<Demo>,
@@ -112,6 +131,9 @@ impl Server {
             poll,
             signals,
             listeners: Vec::new(),
+            setup: None,
+            files,
+            traffic: Traffic::default(),
             conns: Slots::default(),
             max_connections: allowed(config.max_connections, files),
             world: World::new(Rc::new(config)),
@@ -146,41 +168,6 @@ impl Server {
         &self.world.config
     }
 
-    fn open_listeners(&mut self) -> Result<(), String> {
-        let config = self.world.config.clone();
-        let rtmp = config.listen.iter().map(|listen| (listen, Protocol::Rtmp));
-        let http = config.http_server.listen.iter().filter(|_| config.http_server.enabled);
-        for (listen, protocol) in rtmp.chain(http.map(|listen| (listen, Protocol::Http))) {
-            self.open(listen, protocol, config.reuse_port)?;
-        }
-        Ok(())
-    }
-
-    fn open(&mut self, listen: &Listen, protocol: Protocol, reuse_port: bool) -> Result<(), String> {
-        let place = match listen.addr {
-            Some(addr) => format!("{}", SocketAddr::new(addr, listen.port)),
-            None => format!("port {}", listen.port),
-        };
-        let n = self.listeners.len();
-        if n >= MAX_LISTENERS {
-            return Err(format!("more than {MAX_LISTENERS} listen addresses"));
-        }
-        let fail = |error: io::Error| match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                format!("{place} is in use by another program: stop it, or change `listen`")
-            }
-            io::ErrorKind::PermissionDenied => {
-                format!("{place} needs more rights: run as root, or use a port above 1023")
-            }
-            _ => format!("cannot listen at {place}: {error}"),
-        };
-        let mut socket = listener::listen(listen.addr, listen.port, reuse_port).map_err(fail)?;
-        self.poll.register(&mut socket, Who::Listener(n)).map_err(fail)?;
-        log::info!(target: "server", "{protocol:?} at {place}");
-        self.listeners.push(Listening { socket, protocol, ready: true });
-        Ok(())
-    }
-
     /// Runs until a signal ends it.
     ///
     /// # Errors
@@ -211,13 +198,14 @@ impl Server {
         self.on_actions();
         self.free();
         if self.state == State::Draining && self.conns.is_empty() {
-            self.state = State::Stopped;
+            self.linger();
         }
         Ok(())
     }
 
     fn timeout(&self) -> Option<u64> {
-        let accepting = !self.accept_paused && self.listeners.iter().any(|listening| listening.ready);
+        let accepting =
+            !self.accept_paused && self.listeners.iter().flatten().any(|listening| listening.ready);
         if accepting || !self.run.is_empty() || !self.world.dirty.is_empty() || !self.world.actions.is_empty()
         {
             return Some(0);
@@ -231,7 +219,7 @@ impl Server {
             Who::Signals => self.on_signals(),
             Who::Waker => self.on_files(),
             Who::Listener(n) => {
-                if let Some(listening) = self.listeners.get_mut(n) {
+                if let Some(Some(listening)) = self.listeners.get_mut(n) {
                     listening.ready = true;
                 }
             }
@@ -264,44 +252,27 @@ impl Server {
     fn on_signals(&mut self) {
         for signal in self.signals.take() {
             match signal {
+                Signal::Stop if self.world.config.force_grace_quit => self.drain(),
                 Signal::Stop => {
                     log::info!(target: "server", "told to stop");
                     self.state = State::Stopped;
                 }
                 Signal::Drain => self.drain(),
-                Signal::ReopenLog => self.reopen_log(),
-                Signal::Reload => log::warn!(
-                    target: "server",
-                    "SIGHUP: this version cannot reload its configuration; restart it to apply changes"
-                ),
+                Signal::ReopenLog => match crate::net::log::reopen() {
+                    Ok(()) => log::info!(target: "server", "the log's files are opened again"),
+                    Err(why) => log::error!(target: "server", "{why}"),
+                },
+                Signal::Reload => self.reload(),
             }
         }
-    }
-
-    fn reopen_log(&self) {
-        let log = &self.world.config.log;
-        if log.tank == crate::conf::LogTank::File {
-            match crate::net::log::to_file(&log.file) {
-                Ok(()) => log::info!(target: "server", "log file {} opened again", log.file),
-                Err(error) => log::error!(target: "server", "cannot open {}: {error}", log.file),
-            }
-        }
-    }
-
-    fn drain(&mut self) {
-        log::info!(target: "server", "told to drain: {} connections may end by themselves", self.conns.len());
-        self.state = State::Draining;
-        for mut listening in self.listeners.drain(..) {
-            self.poll.deregister(&mut listening.socket);
-        }
-        self.world.timers.set(Timer::Drain, self.world.now.saturating_add(DRAIN_MS));
     }
 
     fn accept(&mut self) {
         let mut budget = ACCEPT_BUDGET;
         for n in 0..self.listeners.len() {
             while budget > 0 && !self.accept_paused {
-                let Some(listening) = self.listeners.get_mut(n).filter(|listening| listening.ready) else {
+                let listening = self.listeners.get_mut(n).and_then(Option::as_mut);
+                let Some(listening) = listening.filter(|listening| listening.ready) else {
                     break;
                 };
                 budget -= 1;
@@ -376,6 +347,7 @@ impl Server {
         }
         let patience = self.world.config.handshake_timeout_ms;
         self.world.timers.set(Timer::Connection(id), now.saturating_add(patience));
+        self.pithy_next();
     }
 
     /// Over `max_connections`: HTTP clients are told so, if it can be said at once.
@@ -425,7 +397,9 @@ impl Server {
                         demo.turn(&mut self.world);
                     }
                 }
-                Timer::Drain => self.state = State::Stopped,
+                Timer::Drain => self.drain_step(),
+                Timer::Watch => self.on_watch(),
+                Timer::Pithy => self.on_pithy(),
             }
         }
     }
@@ -586,6 +560,7 @@ fn read_conn(conn: &mut Conn, world: &mut World, scratch: &mut [u8]) {
         }
         match conn.socket.read(scratch) {
             Io::Moved(n) => {
+                world.received = world.received.saturating_add(n as u64);
                 let bytes = scratch.get(..n).unwrap_or_default();
                 match conn.role {
                     Role::Rtmp(_) => rtmp::input(conn, world, bytes),
@@ -625,7 +600,10 @@ fn on_peer_closed(conn: &mut Conn, world: &mut World) {
 fn write_conn(conn: &mut Conn, world: &mut World) {
     let stream = conn.viewer().map(|viewer| viewer.stream);
     let live = stream.and_then(|stream| world.hub.get(stream));
-    match flush(conn, live, &mut world.batches, world.now) {
+    let before = conn.socket.sent;
+    let flushed = flush(conn, live, &mut world.batches, world.now);
+    world.sent = world.sent.saturating_add(conn.socket.sent.saturating_sub(before));
+    match flushed {
         Flushed::Done if conn.out.is_empty() => http::flushed(conn, world),
         Flushed::Done | Flushed::Blocked => {}
         Flushed::Again => world.mark(conn),

@@ -106,6 +106,11 @@ impl Out {
         [IoSlice::new(self.bytes.get(self.sent..).unwrap_or_default()), IoSlice::new(self.piece())]
     }
 
+    /// The bytes of our own that wait behind the first `skip`.
+    pub fn after(&self, skip: usize) -> &[u8] {
+        self.bytes.get(self.sent.saturating_add(skip)..).unwrap_or_default()
+    }
+
     fn advance(&mut self, n: usize) {
         let own = n.min(self.bytes.len() - self.sent);
         self.sent += own;

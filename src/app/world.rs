@@ -24,8 +24,12 @@ pub enum Timer {
     Accept,
     /// The demo's next frame.
     Demo,
-    /// Stop waiting for connections to end.
+    /// The next step of a graceful end.
     Drain,
+    /// Look whether the configuration's files have changed.
+    Watch,
+    /// A line of statistics.
+    Pithy,
 }
 
 /// Something for the loop to do to other connections once the present one is done with.
@@ -64,6 +68,10 @@ pub struct World {
     pub actions: VecDeque<Action>,
     /// Limits repeated log lines.
     pub quiet: Quiet,
+    /// Bytes read from all connections.
+    pub received: u64,
+    /// Bytes written to all connections.
+    pub sent: u64,
     /// Runs of messages, laid out for the viewers who share a place.
     pub batches: Batches,
     /// Files that are being sent, and who reads them.
@@ -82,6 +90,8 @@ impl World {
             closing: Vec::new(),
             actions: VecDeque::new(),
             quiet: Quiet::default(),
+            received: 0,
+            sent: 0,
             batches: Batches::default(),
             files: Store::default(),
         }

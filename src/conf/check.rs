@@ -1,41 +1,154 @@
 //! Tree to typed configuration, by the table of directives; every mistake on the way is reported.
 
-use std::collections::VecDeque;
+mod together;
+
+use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 
+use super::effective::{Block, Effective, Origin, Setting, written};
+use super::env::Environment;
 use super::error::{Reports, Span};
 use super::parse::{MAX_ARGS, Node, Token};
 use super::schema::{self, Context, Directive};
+use super::source::{self, Sources};
 use super::suggest::nearest;
-use super::typed::{Config, DEFAULT_VHOST, Draft, Listen, LogTank, Vhost};
+use super::typed::{Config, DEFAULT_VHOST, Draft, Vhost};
 use super::value::{self, Kind, clip};
-use super::{compat, srs};
+use super::{Loader, compat, include, srs};
 
 /// Characters in the name of a vhost, as many as a host name may have.
 const MAX_HOST: usize = 255;
 
 /// Checks the directives of a whole file. What is returned counts only if no error was reported.
-pub(super) fn check(nodes: Vec<Node<'_>>, reports: &mut Reports<'_>) -> Config {
+pub(super) fn check<'a>(
+    nodes: Vec<Node<'a>>,
+    sources: &'a Sources,
+    environment: &Environment<'a>,
+    loader: &mut Loader<'_>,
+    reports: &mut Reports<'_>,
+) -> (Config, Effective) {
     let draft = Draft::default();
-    let mut checker = Checker { fresh: draft.vhost.clone(), draft, set: Vec::new(), reports };
-    checker.block(Context::Root, nodes);
+    let root = Block { context: Context::Root, name: None, parent: 0 };
+    let (blocks, set) = (vec![root], Vec::new());
+    let fresh = draft.vhost.clone();
+    let names = HashSet::new();
+    let mut checker = Checker { draft, fresh, names, blocks, set, sources, environment, loader, reports };
+    checker.block(0, nodes);
     checker.together();
-    checker.draft.config
+    let settings = checker.set.into_iter().map(|set| set.finish(sources)).collect();
+    (checker.draft.config, Effective { blocks: checker.blocks, settings })
 }
 
-struct Checker<'r, 't> {
+/// The names of the blocks that `context` stands in, from the outside in.
+pub(super) fn context_path(context: Context) -> Vec<&'static str> {
+    let chain: Vec<Context> = std::iter::successors(Some(context), |c| c.parent()).collect();
+    chain.into_iter().rev().map(Context::name).filter(|name| !name.is_empty()).collect()
+}
+
+/// What the file or the environment sets, and where.
+#[derive(Debug)]
+struct Set {
+    block: usize,
+    context: Context,
+    name: &'static str,
+    span: Span,
+    value: String,
+}
+
+impl Set {
+    fn finish(self, sources: &Sources) -> Setting {
+        let Self { block, name, span, value, .. } = self;
+        let origin = match sources.get(span.file) {
+            Some(source) => match source.kind {
+                source::Kind::File => Origin::File { name: source.name.clone(), line: span.line },
+                source::Kind::Environment => Origin::Environment(source.name.clone()),
+                source::Kind::BuiltIn => Origin::Default,
+            },
+            None => Origin::Default,
+        };
+        Setting { block, name, value, origin }
+    }
+}
+
+struct Checker<'a, 'r, 't, 'l> {
     draft: Draft,
     /// A vhost with every directive at its default.
     fresh: Vhost,
-    /// What the file sets, and where.
-    set: Vec<(Context, &'static str, Span)>,
+    /// Names of vhosts in lower case.
+    names: HashSet<String>,
+    /// The blocks that were entered; the first is what is outside all blocks.
+    blocks: Vec<Block>,
+    /// What is set in them.
+    set: Vec<Set>,
+    sources: &'a Sources,
+    environment: &'r Environment<'a>,
+    loader: &'r mut Loader<'l>,
     reports: &'r mut Reports<'t>,
 }
 
-impl Checker<'_, '_> {
-    fn block(&mut self, context: Context, nodes: Vec<Node<'_>>) {
-        let nodes = self.split(context, nodes);
-        let nodes = compat::modernize(context, nodes, self.reports);
+impl<'a> Checker<'a, '_, '_, '_> {
+    fn context(&self, block: usize) -> Context {
+        self.blocks.get(block).map_or(Context::Root, |b| b.context)
+    }
+
+    fn enter(&mut self, parent: usize, context: Context, name: Option<String>) -> usize {
+        self.blocks.push(Block { context, name, parent });
+        self.blocks.len() - 1
+    }
+
+    /// What was checked so far, to forget what comes after.
+    fn mark(&self) -> (usize, usize) {
+        (self.blocks.len(), self.set.len())
+    }
+
+    fn forget(&mut self, (blocks, set): (usize, usize)) {
+        self.blocks.truncate(blocks);
+        self.set.truncate(set);
+    }
+
+    fn is_environment(&self, span: Span) -> bool {
+        self.sources.get(span.file).is_some_and(|s| s.kind == source::Kind::Environment)
+    }
+
+    /// The directives of a block, with what it includes, as today's SRS would have them, overridden.
+    fn prepare(&mut self, context: Context, nodes: Vec<Node<'a>>) -> Vec<Node<'a>> {
+        let mut nodes = self.gather(context, nodes);
+        for directive in schema::directives(context) {
+            let (inner, name) = match directive.kind {
+                Kind::Block(inner) => (inner, None),
+                Kind::NamedBlock(inner @ Context::Vhost) => (inner, Some(DEFAULT_VHOST)),
+                _ => continue,
+            };
+            let there = nodes.iter().any(|n| directive.is(n.name.text));
+            if let Some(span) = self.environment.within(inner).filter(|_| !there) {
+                let token = |text| Token { text, span, quoted: false, first: false };
+                let args = name.map(token).into_iter().collect();
+                nodes.push(Node { name: token(directive.name), args, block: Some(Vec::new()) });
+            }
+        }
+        let environment = self.environment;
+        nodes.splice(0..0, environment.nodes(context).cloned());
+        compat::modernize(context, nodes, self.reports)
+    }
+
+    /// The directives of a block and of what it includes, taken apart where a `;` is missing.
+    fn gather(&mut self, context: Context, nodes: Vec<Node<'a>>) -> Vec<Node<'a>> {
+        let mut whole = Vec::with_capacity(nodes.len());
+        for node in self.split(context, nodes) {
+            if node.name.text != include::NAME {
+                whole.push(node);
+                continue;
+            }
+            for nodes in include::read(&node, self.sources, self.loader, self.reports) {
+                whole.extend(self.gather(context, nodes));
+            }
+        }
+        whole
+    }
+
+    fn block(&mut self, block: usize, nodes: Vec<Node<'a>>) {
+        let context = self.context(block);
+        let nodes = self.prepare(context, nodes);
         // What vhosts inherit is read before them.
         let (vhosts, mut queue): (VecDeque<_>, VecDeque<_>) =
             nodes.into_iter().partition(|n| n.name.text == "vhost");
@@ -46,20 +159,22 @@ impl Checker<'_, '_> {
                 self.foreign(context, &node);
                 continue;
             };
-            if !self.has_right_shape(directive, &node) {
+            let before = seen.iter().find(|(name, _)| *name == directive.name).map(|(_, span)| *span);
+            let overridden = before.is_some_and(|span| self.is_environment(span));
+            if overridden && node.block.is_none() || !self.has_right_shape(directive, &node) {
                 continue;
             }
-            let before = seen.iter().find(|(name, _)| *name == directive.name).map(|(_, span)| *span);
             let named = matches!(directive.kind, Kind::NamedBlock(_));
             match before {
                 Some(_) if directive.kind.adds_up() => continue,
                 Some(first) if !named => {
-                    self.repeated(directive, node, first);
+                    self.repeated(block, directive, node, first);
                     continue;
                 }
-                _ => seen.push((directive.name, node.name.span)),
+                Some(_) => {}
+                None => seen.push((directive.name, node.name.span)),
             }
-            if directive.kind.adds_up() {
+            if directive.kind.adds_up() && !self.is_environment(node.name.span) {
                 let others = queue.iter().filter(|n| directive.is(n.name.text));
                 node.args.extend(others.flat_map(|n| n.args.iter().copied()));
                 if let Some(extra) = node.args.get(MAX_ARGS) {
@@ -68,29 +183,34 @@ impl Checker<'_, '_> {
                     continue;
                 }
             }
-            self.directive(context, directive, node);
+            self.directive(block, directive, node);
         }
     }
 
-    fn directive(&mut self, context: Context, directive: &'static Directive, node: Node<'_>) {
+    fn directive(&mut self, block: usize, directive: &'static Directive, node: Node<'a>) {
         let span = node.args.first().map_or(node.name.span, |a| a.span);
+        let context = self.context(block);
         match (directive.kind, node.block) {
-            (Kind::Block(inner), Some(nodes)) => self.block(inner, nodes),
+            (Kind::Block(inner), Some(nodes)) => {
+                let inner = self.enter(block, inner, None);
+                self.block(inner, nodes);
+            }
             (Kind::NamedBlock(_), Some(nodes)) => {
                 if let Some(name) = node.args.first() {
-                    self.vhost(*name, nodes);
+                    self.vhost(block, *name, nodes);
                 }
             }
             _ => {
                 if let Some(value) = value::read(directive, &node.args, self.reports) {
                     directive.apply(&mut self.draft, value);
-                    self.set.push((context, directive.name, span));
+                    let value = written(&node.args);
+                    self.set.push(Set { block, context, name: directive.name, span, value });
                 }
             }
         }
     }
 
-    fn vhost(&mut self, name: Token<'_>, nodes: Vec<Node<'_>>) {
+    fn vhost(&mut self, parent: usize, name: Token<'a>, nodes: Vec<Node<'a>>) {
         if name.text.len() > MAX_HOST || name.text.contains(['/', ':', '[', ']']) {
             let message = format!("`{}` is not a host name; a port does not belong to it", clip(name.text));
             self.reports.error(name.span, message, None);
@@ -99,26 +219,34 @@ impl Checker<'_, '_> {
         vhost.name = name.text.to_owned();
         vhost.chunk_size = self.draft.config.chunk_size;
         self.draft.vhost = vhost;
-        self.block(Context::Vhost, nodes);
-        let vhosts = &mut self.draft.config.vhosts;
-        if vhosts.iter().any(|v| v.name.eq_ignore_ascii_case(name.text)) {
+        let mark = self.mark();
+        let inner = self.enter(parent, Context::Vhost, Some(name.text.to_owned()));
+        self.block(inner, nodes);
+        if !self.names.insert(name.text.to_ascii_lowercase()) {
+            self.forget(mark);
             let message = format!("vhost `{}` stands above already; this one has no effect", clip(name.text));
             self.reports.warn(name.span, message, None);
         } else {
-            vhosts.push(Rc::new(self.draft.vhost.clone()));
+            self.draft.config.vhosts.push(Rc::new(self.draft.vhost.clone()));
         }
     }
 
     /// SRS uses the first; the mistakes in the others are reported all the same.
-    fn repeated(&mut self, directive: &'static Directive, node: Node<'_>, first: Span) {
-        let message =
-            format!("`{}` stands at line {} already; this one has no effect", directive.name, first.line);
-        self.reports.warn(node.name.span, message, None);
+    fn repeated(&mut self, parent: usize, directive: &'static Directive, node: Node<'a>, first: Span) {
+        let span = node.name.span;
+        let file = match self.sources.get(first.file).filter(|_| first.file != span.file) {
+            Some(source) => format!(" of {}", source.name),
+            None => String::new(),
+        };
+        let (name, line) = (directive.name, first.line);
+        let message = format!("`{name}` stands at line {line}{file} already; this one has no effect");
+        self.reports.warn(span, message, None);
         if let (Kind::Block(inner), Some(nodes)) = (directive.kind, node.block) {
-            let (draft, set) = (self.draft.clone(), self.set.len());
+            let (draft, mark) = (self.draft.clone(), self.mark());
+            let inner = self.enter(parent, inner, None);
             self.block(inner, nodes);
             self.draft = draft;
-            self.set.truncate(set);
+            self.forget(mark);
         }
     }
 
@@ -149,7 +277,7 @@ impl Checker<'_, '_> {
 
     /// Takes apart directives that run into the next because a `;` is missing between them. That is so
     /// where the name of a directive begins a line among the arguments of another.
-    fn split<'a>(&mut self, context: Context, nodes: Vec<Node<'a>>) -> Vec<Node<'a>> {
+    fn split(&mut self, context: Context, nodes: Vec<Node<'a>>) -> Vec<Node<'a>> {
         let mut whole = Vec::with_capacity(nodes.len());
         for mut node in nodes {
             while let Some((at, legal)) = break_in(context, &node) {
@@ -192,63 +320,14 @@ impl Checker<'_, '_> {
         let message = format!("unknown directive `{name}`{place}{hint}");
         self.reports.error(node.name.span, message, help);
     }
-
-    /// Checks what directives mean together.
-    fn together(&mut self) {
-        let set = |context, name| {
-            let found = self.set.iter().find(|(c, n, _)| *c == context && *n == name);
-            found.map(|(_, _, span)| *span)
-        };
-        let (tank, file) = (set(Context::Root, "log_tank"), set(Context::Root, "log_file"));
-        let remux = set(Context::HttpRemux, "enabled");
-        let http_listen = set(Context::HttpServer, "listen").or(set(Context::HttpServer, "enabled"));
-        let config = &mut self.draft.config;
-        match (tank, file) {
-            (None, Some(_)) => config.log.tank = LogTank::File,
-            (Some(_), Some(span)) if config.log.tank == LogTank::Console => {
-                let message = String::from("`log_file` has no effect while `log_tank` is console");
-                self.reports.warn(span, message, None);
-            }
-            _ => {}
-        }
-        if config.vhosts.is_empty() {
-            let message = String::from("there is no vhost, so every stream is refused");
-            let help = format!("add `vhost {DEFAULT_VHOST} {{ }}`");
-            self.reports.warn(Span::START, message, Some(help));
-        }
-        let http = &config.http_server;
-        if let Some(span) =
-            remux.filter(|_| !http.enabled && config.vhosts.iter().any(|v| v.http_remux.enabled))
-        {
-            let message = String::from("`http_remux` has no effect while `http_server` is off");
-            let help = String::from("add `http_server { enabled on; }` outside the vhosts");
-            self.reports.warn(span, message, Some(help));
-        }
-        let files = self.set.iter().find(|(c, n, _)| *c == Context::HttpStatic && *n == "enabled");
-        if let Some((_, _, span)) =
-            files.filter(|_| !http.enabled && config.vhosts.iter().any(|v| v.http_static.enabled))
-        {
-            let message = String::from("`http_static` has no effect while `http_server` is off");
-            let help = String::from("add `http_server { enabled on; }` outside the vhosts");
-            self.reports.warn(*span, message, Some(help));
-        }
-        let shared = http.listen.iter().find(|h| config.listen.iter().any(|r| overlap(r, h)));
-        if let Some(listen) = shared.filter(|_| http.enabled) {
-            let message = format!("port {} is for RTMP already; HTTP needs another", listen.port);
-            self.reports.error(http_listen.unwrap_or(Span::START), message, None);
-        }
-    }
-}
-
-/// Whether both cannot be listened at. Port 0 becomes a different port for each.
-fn overlap(a: &Listen, b: &Listen) -> bool {
-    let all = |l: &Listen| l.addr.is_none_or(|ip| ip.is_unspecified());
-    a.port == b.port && a.port != 0 && (all(a) || all(b) || a.addr == b.addr)
 }
 
 /// Whether a directive of that name may stand in `context`, with or without effect.
 fn is_legal(context: Context, name: &str) -> bool {
-    schema::find(context, name).is_some() || compat::knows(context, name) || srs::knows(context, name)
+    schema::find(context, name).is_some()
+        || compat::knows(context, name)
+        || srs::knows(context, name)
+        || name == include::NAME
 }
 
 /// The argument of `node` that begins another directive, and whether that may stand here.

@@ -2,7 +2,7 @@
 
 use super::error::Reports;
 use super::parse::{Node, Token};
-use super::schema::Context;
+use super::schema::{self, Context};
 use super::srs;
 use super::value::clip;
 
@@ -17,9 +17,13 @@ enum Change {
     Words(&'static str, &'static [(&'static str, &'static str)]),
     /// The directives of this block stand outside it now. Not worth a warning.
     Unwrap(&'static [&'static str]),
+    /// What it said stands in that block now, under that name, beside `enabled on`.
+    Enable(&'static str, &'static str),
+    /// The directives of this block stand in that one now, under other names.
+    Spread(&'static str, &'static [(&'static str, &'static str)]),
 }
 
-use Change::{Into, Name, Unwrap, Words};
+use Change::{Enable, Into, Name, Spread, Unwrap, Words};
 
 static CHANGES: &[(Context, &str, Change)] = &[
     (Context::Root, "http_stream", Name("http_server")),
@@ -31,13 +35,31 @@ static CHANGES: &[(Context, &str, Change)] = &[
         Words("log_level", &[("verbose", "debug"), ("info", "debug"), ("trace", "info")]),
     ),
     (Context::Root, "srs_log_level_v2", Words("log_level", &[("trace", "debug")])),
+    (Context::Vhost, "http", Name("http_static")),
     (Context::Vhost, "gop_cache", Into("play", "gop_cache")),
     (Context::Vhost, "http", Name("http_static")),
     (Context::Vhost, "mw_latency", Into("play", "mw_latency")),
     (Context::Vhost, "queue_length", Into("play", "queue_length")),
     (Context::Vhost, "time_jitter", Into("play", "time_jitter")),
+    (Context::Vhost, "mix_correct", Into("play", "mix_correct")),
+    (Context::Vhost, "atc", Into("play", "atc")),
+    (Context::Vhost, "atc_auto", Into("play", "atc_auto")),
+    (Context::Vhost, "send_min_interval", Into("play", "send_min_interval")),
+    (Context::Vhost, "reduce_sequence_header", Into("play", "reduce_sequence_header")),
     (Context::Vhost, "publish_1stpkt_timeout", Into("publish", "firstpkt_timeout")),
     (Context::Vhost, "publish_normal_timeout", Into("publish", "normal_timeout")),
+    (Context::Vhost, "mr", Spread("publish", &[("enabled", "mr"), ("latency", "mr_latency")])),
+    (Context::Vhost, "refer", Enable("refer", "all")),
+    (Context::Vhost, "refer_play", Enable("refer", "play")),
+    (Context::Vhost, "refer_publish", Enable("refer", "publish")),
+    (Context::Vhost, "forward", Enable("forward", "destination")),
+    (Context::Vhost, "mode", Into("cluster", "mode")),
+    (Context::Vhost, "origin", Into("cluster", "origin")),
+    (Context::Vhost, "token_traverse", Into("cluster", "token_traverse")),
+    (Context::Vhost, "vhost", Into("cluster", "vhost")),
+    (Context::Vhost, "debug_srs_upnode", Into("cluster", "debug_srs_upnode")),
+    // SRS 2 answers 404 with `hstrs off`; later ones do not know it and wait.
+    (Context::HttpRemux, "hstrs", Words("no_stream", &[("on", "wait"), ("off", "404")])),
 ];
 
 fn change(context: Context, name: &str) -> Option<Change> {
@@ -47,6 +69,28 @@ fn change(context: Context, name: &str) -> Option<Change> {
 /// Whether `name` is a name of another version in `context`.
 pub(super) fn knows(context: Context, name: &str) -> bool {
     change(context, name).is_some()
+}
+
+/// The old `name` of a directive that has another name now in the same place.
+pub(super) fn same_place(context: Context, name: &str) -> Option<&'static str> {
+    let same = |(c, old, change): &&(Context, &str, Change)| {
+        *c == context && *old == name && matches!(change, Words(..))
+    };
+    CHANGES.iter().find(same).map(|(_, old, _)| *old)
+}
+
+/// What becomes of the old `name` in `context`, in a sentence.
+pub(super) fn describe(context: Context, name: &str) -> Option<String> {
+    Some(match change(context, name)? {
+        Name(new) => format!("An old name of `{new}`, as which it is read."),
+        Into(block, new) => format!("Of older versions of SRS; read as `{block} {{ {new} …; }}`."),
+        Words(new, _) => format!("SRS's name of `{new}`, with its words for the values."),
+        Enable(block, new) => {
+            format!("Of older versions of SRS; read as `{block} {{ enabled on; {new} …; }}`.")
+        }
+        Spread(block, _) => format!("Of older versions of SRS; its directives stand in `{block}` now."),
+        Unwrap(names) => format!("Of SRS 7; what is read of it: `{}`.", names.join("`, `")),
+    })
 }
 
 /// The nodes of a block of `context` with today's names and places.
@@ -59,7 +103,7 @@ pub(super) fn modernize<'a>(
     let mut moved = Vec::new();
     for mut node in nodes {
         let old = node.name.text;
-        match change(context, old) {
+        match change(context, old).filter(|change| change.concerns(&node)) {
             None => kept.push(node),
             Some(Name(new)) => {
                 warn(reports, node.name, format!("`{old}` is now called `{new}`"));
@@ -67,13 +111,23 @@ pub(super) fn modernize<'a>(
                 kept.push(node);
             }
             Some(Into(block, new)) => {
-                warn(
-                    reports,
-                    node.name,
-                    format!("`{old}` now stands in `{block}`, as `{block} {{ {new} …; }}`"),
-                );
+                warn_of(context, block, node.name, &format!("{new} …;"), reports);
                 node.name.text = new;
-                moved.push((block, node));
+                moved.push((block, node, false));
+            }
+            Some(Enable(block, new)) => {
+                warn_of(context, block, node.name, &format!("enabled on; {new} …;"), reports);
+                node.name.text = new;
+                moved.push((block, node, true));
+            }
+            Some(Spread(block, names)) => {
+                let today: Vec<String> = names.iter().map(|(_, new)| format!("{new} …;")).collect();
+                warn_of(context, block, node.name, &today.join(" "), reports);
+                for mut inner in node.block.unwrap_or_default() {
+                    let renamed = names.iter().find(|(old, _)| *old == inner.name.text);
+                    inner.name.text = renamed.map_or(inner.name.text, |(_, new)| new);
+                    moved.push((block, inner, false));
+                }
             }
             Some(Words(new, words)) => {
                 node.name.text = new;
@@ -86,10 +140,32 @@ pub(super) fn modernize<'a>(
             Some(Unwrap(names)) => unwrap(node, names, &mut kept, reports),
         }
     }
-    for (block, node) in moved {
-        push_into(&mut kept, block, node);
+    for (block, node, enable) in moved {
+        push_into(&mut kept, block, node, enable);
     }
     kept
+}
+
+impl Change {
+    /// Whether `node` has the old form; a name can mean something else today.
+    fn concerns(self, node: &Node<'_>) -> bool {
+        match self {
+            Name(_) | Words(..) | Unwrap(_) => true,
+            Into(..) => node.block.is_none(),
+            Enable(..) => node.block.is_none() && !node.args.is_empty(),
+            Spread(..) => node.block.is_some(),
+        }
+    }
+}
+
+/// Tells where `old` stands today; of a block that this build has not, only that is told, when it is checked.
+fn warn_of(context: Context, block: &str, old: Token<'_>, today: &str, reports: &mut Reports<'_>) {
+    if schema::find(context, block).is_none() {
+        return;
+    }
+    let now = if old.text == block { "is now written" } else { "now stands in" };
+    let place = if old.text == block { String::new() } else { format!(" `{block}`,") };
+    warn(reports, old, format!("`{}` {now}{place} as `{block} {{ {today} }}`", old.text));
 }
 
 fn warn(reports: &mut Reports<'_>, name: Token<'_>, message: String) {
@@ -113,13 +189,18 @@ fn unwrap<'a>(node: Node<'a>, names: &[&str], kept: &mut Vec<Node<'a>>, reports:
     }
 }
 
-/// Puts `node` at the end of the first block of that name, so that what the block itself says counts first.
-fn push_into<'a>(nodes: &mut Vec<Node<'a>>, block: &'static str, node: Node<'a>) {
-    match nodes.iter_mut().find(|n| n.name.text == block && n.block.is_some()) {
-        Some(Node { block: Some(inner), .. }) => inner.push(node),
-        _ => {
-            let name = Token { text: block, quoted: false, first: false, ..node.name };
-            nodes.push(Node { name, args: Vec::new(), block: Some(vec![node]) });
-        }
+/// Puts `node` at the end of the first block of that name, so that what the block itself says counts first; with
+/// `enable`, a block that does not say whether it is enabled is.
+fn push_into<'a>(nodes: &mut Vec<Node<'a>>, block: &'static str, node: Node<'a>, enable: bool) {
+    let word = |text| Token { text, quoted: false, first: false, ..node.name };
+    let at = nodes.iter().position(|n| n.name.text == block && n.block.is_some());
+    let at = at.unwrap_or_else(|| {
+        nodes.push(Node { name: word(block), args: Vec::new(), block: Some(Vec::new()) });
+        nodes.len() - 1
+    });
+    let Some(inner) = nodes.get_mut(at).and_then(|n| n.block.as_mut()) else { return };
+    if enable && !inner.iter().any(|n| n.name.text == "enabled") {
+        inner.push(Node { name: word("enabled"), args: vec![word("on")], block: None });
     }
+    inner.push(node);
 }

@@ -2,14 +2,18 @@
 
 use std::fmt;
 
+use super::source::Sources;
+
 /// No run reports more mistakes than this, nor more warnings.
 pub const MAX_REPORTS: usize = 100;
 /// A source line is shown up to this many characters.
 const MAX_SHOWN: usize = 120;
 
-/// A place in the file: line and column in characters, both from 1, and a length in characters.
+/// A place in a file: line and column in characters, both from 1, and a length in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span {
+    /// The number of the text among the sources.
+    pub(super) file: u16,
     pub(super) line: u32,
     pub(super) col: u32,
     pub(super) width: u32,
@@ -17,7 +21,7 @@ pub(super) struct Span {
 
 impl Span {
     /// The first character of the file.
-    pub(super) const START: Self = Self { line: 1, col: 1, width: 1 };
+    pub(super) const START: Self = Self { file: 0, line: 1, col: 1, width: 1 };
 
     /// The place right behind this one, where a `;` is missing.
     pub(super) fn after(self) -> Self {
@@ -88,18 +92,17 @@ impl fmt::Display for ConfError {
 
 impl std::error::Error for ConfError {}
 
-/// Gathers what is found in one file.
+/// Gathers what is found in a file and in what it includes.
 pub(super) struct Reports<'t> {
-    file: &'t str,
-    text: &'t str,
-    /// In the order of the file.
-    list: Vec<ConfError>,
+    sources: &'t Sources,
+    /// In the order of the files, then of the lines.
+    list: Vec<(Span, ConfError)>,
     counts: [usize; 2],
 }
 
 impl<'t> Reports<'t> {
-    pub(super) fn new(file: &'t str, text: &'t str) -> Self {
-        Self { file, text, list: Vec::new(), counts: [0; 2] }
+    pub(super) fn new(sources: &'t Sources) -> Self {
+        Self { sources, list: Vec::new(), counts: [0; 2] }
     }
 
     /// Reports what keeps the file from loading.
@@ -125,30 +128,35 @@ impl<'t> Reports<'t> {
         if *count > MAX_REPORTS {
             return;
         }
-        let source_line = self.source_line(span.line);
-        let (file, line, col, width) = (self.file.to_owned(), span.line, span.col, span.width);
+        let source = self.sources.get(span.file);
+        let source_line = source.map(|s| shown(&s.text, span.line)).unwrap_or_default();
+        let file = source.map(|s| s.name.to_string()).unwrap_or_default();
+        let (line, col, width) = (span.line, span.col, span.width);
+        let place = |s: &Span| (s.file, s.line, s.col);
         // Few and nearly in order, so that this takes the place of a sort, which is larger than the rest here.
-        let at = self.list.partition_point(|e| (e.line, e.col) <= (line, col));
-        self.list.insert(at, ConfError { severity, file, line, col, width, message, help, source_line });
-    }
-
-    fn source_line(&self, line: u32) -> String {
-        let index = usize::try_from(line.saturating_sub(1)).unwrap_or(0);
-        let text = self.text.strip_prefix('\u{feff}').unwrap_or(self.text);
-        let shown = text.lines().nth(index).unwrap_or("").chars().take(MAX_SHOWN);
-        shown.map(|c| if c.is_control() { ' ' } else { c }).collect()
+        let at = self.list.partition_point(|(other, _)| place(other) <= place(&span));
+        let report = ConfError { severity, file, line, col, width, message, help, source_line };
+        self.list.insert(at, (span, report));
     }
 
     /// All that was found: `Ok` the warnings, or `Err` the errors.
     pub(super) fn finish(mut self) -> Result<Vec<Warning>, Vec<ConfError>> {
         let [errors, _] = self.counts;
         if errors == 0 {
-            return Ok(self.list);
+            return Ok(self.list.into_iter().map(|(_, report)| report).collect());
         }
-        self.list.retain(|e| e.severity == Severity::Error);
-        if let Some(last) = self.list.last_mut().filter(|_| errors > MAX_REPORTS) {
+        self.list.retain(|(_, e)| e.severity == Severity::Error);
+        if let Some((_, last)) = self.list.last_mut().filter(|_| errors > MAX_REPORTS) {
             last.help = Some(format!("{} more mistakes are not shown", errors - MAX_REPORTS));
         }
-        Err(self.list)
+        Err(self.list.into_iter().map(|(_, report)| report).collect())
     }
+}
+
+/// A line of `text` as a terminal can show it.
+fn shown(text: &str, line: u32) -> String {
+    let index = usize::try_from(line.saturating_sub(1)).unwrap_or(0);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let shown = text.lines().nth(index).unwrap_or("").chars().take(MAX_SHOWN);
+    shown.map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

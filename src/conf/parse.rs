@@ -12,6 +12,7 @@
 //! a stray `;` is a warning; a byte order mark at the start is skipped.
 
 use super::error::{Reports, Span};
+use super::source::Sources;
 
 /// Bytes in a file.
 pub const MAX_FILE: usize = 1 << 20;
@@ -19,8 +20,8 @@ pub const MAX_FILE: usize = 1 << 20;
 pub const MAX_DEPTH: u32 = 16;
 /// Arguments of one directive.
 pub const MAX_ARGS: usize = 256;
-/// Words and punctuation in a file.
-pub const MAX_TOKENS: u32 = 50_000;
+/// Words and punctuation in a file and all that it includes.
+pub const MAX_TOKENS: u32 = 200_000;
 
 /// A word of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,16 +49,12 @@ impl<'a> Node<'a> {
     }
 }
 
-/// Reads `text`; what is wrong with it goes to `reports`, and the tree holds what could be read. `None`, after
+/// Reads the text with the number `file`; what is wrong with it goes to `reports`, and the tree holds what could be read. `None`, after
 /// one error that says why, for what is no text or passes a limit: it is not worth checking.
-pub(super) fn parse<'a>(text: &'a str, reports: &mut Reports<'_>) -> Option<Vec<Node<'a>>> {
-    if text.len() > MAX_FILE {
-        let message = format!("the file has {} bytes; at most {MAX_FILE} are read", text.len());
-        reports.error(Span::START, message, None);
-        return None;
-    }
+pub(super) fn parse<'a>(sources: &'a Sources, file: u16, reports: &mut Reports<'_>) -> Option<Vec<Node<'a>>> {
+    let text = sources.get(file)?.text.as_str();
     let mut parser =
-        Parser { text, pos: 0, line: 1, col: 1, first: true, tokens: 0, stopped: false, reports };
+        Parser { sources, file, text, pos: 0, line: 1, col: 1, first: true, stopped: false, reports };
     if parser.rest().starts_with('\u{feff}') {
         parser.pos = '\u{feff}'.len_utf8();
     }
@@ -82,13 +79,14 @@ enum Item<'a> {
 }
 
 struct Parser<'a, 'r, 't> {
+    sources: &'a Sources,
+    file: u16,
     text: &'a str,
     pos: usize,
     line: u32,
     col: u32,
     /// Nothing but space stands on this line so far.
     first: bool,
-    tokens: u32,
     /// A limit was passed and reported; the rest of the file is not read.
     stopped: bool,
     reports: &'r mut Reports<'t>,
@@ -100,7 +98,7 @@ impl<'a> Parser<'a, '_, '_> {
     }
 
     fn here(&self) -> Span {
-        Span { line: self.line, col: self.col, width: 1 }
+        Span { file: self.file, line: self.line, col: self.col, width: 1 }
     }
 
     fn bump(&mut self, c: char) {
@@ -114,7 +112,8 @@ impl<'a> Parser<'a, '_, '_> {
 
     /// One error for a file that is not text, instead of one for each word in it.
     fn is_binary(&mut self) -> bool {
-        let mut span = Span::START;
+        let start = Span { file: self.file, ..Span::START };
+        let mut span = start;
         for c in self.rest().chars() {
             if c.is_control() && !matches!(c, '\t' | '\r' | '\n') {
                 let message =
@@ -123,7 +122,7 @@ impl<'a> Parser<'a, '_, '_> {
                 return true;
             }
             if c == '\n' {
-                span = Span { line: span.line + 1, ..Span::START };
+                span = Span { line: span.line + 1, ..start };
             } else {
                 span.col += 1;
             }
@@ -142,8 +141,7 @@ impl<'a> Parser<'a, '_, '_> {
         self.skip_space();
         let span = self.here();
         let Some(c) = self.rest().chars().next().filter(|_| !self.stopped) else { return Item::End };
-        self.tokens += 1;
-        if self.tokens > MAX_TOKENS {
+        if self.sources.count_word() > MAX_TOKENS {
             self.stop(span, format!("more than {MAX_TOKENS} words; the rest of the file is not read"));
             return Item::End;
         }
@@ -227,7 +225,7 @@ impl<'a> Parser<'a, '_, '_> {
     fn block(&mut self, depth: u32, opener: Option<Span>) -> Vec<Node<'a>> {
         let mut nodes = Vec::new();
         if depth > MAX_DEPTH {
-            let place = opener.unwrap_or(Span::START);
+            let place = opener.unwrap_or(Span { file: self.file, ..Span::START });
             self.stop(place, format!("blocks are nested more than {MAX_DEPTH} deep"));
         }
         loop {

@@ -6,6 +6,7 @@
 use log::LevelFilter;
 
 use super::error::Reports;
+use super::source::Sources;
 use super::typed::{Draft, Jitter, LogTank, NoStream, OnBusy};
 use super::value::{self, HOUR, Kind, SECOND, Value};
 
@@ -113,7 +114,8 @@ pub(super) fn find(context: Context, name: &str) -> Option<&'static Directive> {
 
 /// Gives every directive its default.
 pub(super) fn set_defaults(draft: &mut Draft) {
-    let mut reports = Reports::new("", "");
+    let sources = Sources::none();
+    let mut reports = Reports::new(&sources);
     for directive in Context::ALL.iter().flat_map(|&c| directives(c)) {
         if directive.default.starts_with('(') {
             continue;
@@ -195,11 +197,15 @@ static ROOT: &[Directive] = &[
     Directive {
         name: "log_tank",
         aliases: &["srs_log_tank"],
-        kind: Kind::Words(&["console", "file"]),
+        kind: Kind::Words(&["console", "file", "syslog"]),
         default: "console",
-        docs: "Where the log goes; `file` when only `log_file` is given.",
+        docs: "Where the log goes: standard output, `log_file`, or the system's log by its socket `/dev/log`; `file` when only `log_file` is given.",
         set: |d, v| {
-            d.config.log.tank = if v.text() == "file" { LogTank::File } else { LogTank::Console };
+            d.config.log.tank = match v.text() {
+                "file" => LogTank::File,
+                "syslog" => LogTank::Syslog,
+                _ => LogTank::Console,
+            };
         },
     },
     Directive {
@@ -224,6 +230,110 @@ static ROOT: &[Directive] = &[
         default: "./runnel.log",
         docs: "The log file.",
         set: |d, v| d.config.log.file = v.text().to_owned(),
+    },
+    Directive {
+        name: "log_max_size",
+        aliases: &[],
+        kind: Kind::Size { min: 0, max: 1 << 30, usual: (0, 1 << 30) },
+        default: "16m",
+        docs: "Size at which the log file is put aside as `FILE.1` and a new one begun; 0 lets it grow.",
+        set: |d, v| d.config.log.max_size = v.num(),
+    },
+    Directive {
+        name: "log_keep",
+        aliases: &[],
+        kind: Kind::Count { min: 0, max: 100 },
+        default: "3",
+        docs: "Log files put aside that are kept, `FILE.1` to `FILE.N`; older ones are deleted.",
+        set: |d, v| d.config.log.keep = v.num32(),
+    },
+    Directive {
+        name: "log_ring",
+        aliases: &[],
+        kind: Kind::Size { min: 0, max: 16 << 20, usual: (0, 16 << 20) },
+        default: "64k",
+        docs: "Bytes of the newest log lines that are kept in memory; 0 keeps none.",
+        set: |d, v| d.config.log.ring = v.num32(),
+    },
+    Directive {
+        name: "access_log",
+        aliases: &[],
+        kind: Kind::Text,
+        default: "(none)",
+        docs: "A file that gets one line for each HTTP answer and for each viewer's end. It is put aside as the log file is.",
+        set: |d, v| d.config.log.access = Some(v.text().to_owned()),
+    },
+    Directive {
+        name: "utc_time",
+        aliases: &[],
+        kind: Kind::Flag,
+        default: "off",
+        docs: "Write the time in logs as UTC instead of local time.",
+        set: |d, v| d.config.log.utc = v.flag(),
+    },
+    Directive {
+        name: "pithy_print_ms",
+        aliases: &[],
+        kind: Kind::Time { unit: 1, min: 0, max: HOUR },
+        default: "60000",
+        docs: "How often a line says how many publishers, viewers and bits there are, while there are any; 0 never.",
+        set: |d, v| d.config.log.pithy_ms = v.num(),
+    },
+    Directive {
+        name: "daemon",
+        aliases: &[],
+        kind: Kind::Flag,
+        default: "off",
+        docs: "Run in the background, once everything is open; what fails before that is still told on the console.",
+        set: |d, v| d.config.daemon = v.flag(),
+    },
+    Directive {
+        name: "work_dir",
+        aliases: &[],
+        kind: Kind::Text,
+        default: "(where it was started)",
+        docs: "The directory to change to at the start, before any path but that of the configuration file is used.",
+        set: |d, v| d.config.work_dir = Some(v.text().to_owned()),
+    },
+    Directive {
+        name: "user",
+        aliases: &[],
+        kind: Kind::Text,
+        default: "(as started)",
+        docs: "The user, or `user:group`, by name or number, to become once ports, pid file and log are open. Needs root at the start.",
+        set: |d, v| d.config.user = Some(v.text().to_owned()),
+    },
+    Directive {
+        name: "inotify_auto_reload",
+        aliases: &[],
+        kind: Kind::Flag,
+        default: "off",
+        docs: "Reload when a file of the configuration changes; they are looked at once a second. A new file that a pattern of `include` finds is not noticed by itself.",
+        set: |d, v| d.config.auto_reload = v.flag(),
+    },
+    Directive {
+        name: "grace_start_wait",
+        aliases: &[],
+        kind: Kind::Time { unit: 1, min: 0, max: HOUR },
+        default: "2300",
+        docs: "After SIGQUIT, how long new connections are still taken, while a load balancer learns of the end.",
+        set: |d, v| d.config.grace_start_wait_ms = v.num(),
+    },
+    Directive {
+        name: "grace_final_wait",
+        aliases: &[],
+        kind: Kind::Time { unit: 1, min: 0, max: HOUR },
+        default: "3200",
+        docs: "After SIGQUIT, how long the program stays when the last connection is gone.",
+        set: |d, v| d.config.grace_final_wait_ms = v.num(),
+    },
+    Directive {
+        name: "force_grace_quit",
+        aliases: &[],
+        kind: Kind::Flag,
+        default: "off",
+        docs: "Treat SIGTERM as SIGQUIT, for supervisors that know only the former.",
+        set: |d, v| d.config.force_grace_quit = v.flag(),
     },
     Directive {
         name: "http_server",

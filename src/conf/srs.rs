@@ -26,7 +26,6 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("asprocess", At("off")),
             ("auto_reload_for_docker", Never),
             ("circuit_breaker", Off),
-            ("daemon", At("off")),
             ("disable_daemon_for_docker", Never),
             ("empty_ip_ok", Never),
             ("env_only", At("off")),
@@ -34,16 +33,11 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("ff_log_dir", Never),
             ("ff_log_level", Never),
             ("first_wait_for_qlv", Never),
-            ("force_grace_quit", At("off")),
-            ("grace_final_wait", Never),
-            ("grace_start_wait", Never),
             ("heartbeat", Off),
             ("http_api", Off),
             ("in_docker", Never),
-            ("inotify_auto_reload", At("off")),
             ("is_full", At("off")),
             ("pithy_print", Never),
-            ("pithy_print_ms", Never),
             ("query_latest_version", At("off")),
             ("rtc_server", Off),
             ("rtmps", Off),
@@ -56,8 +50,6 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("tencentcloud_apm", Off),
             ("tencentcloud_cls", Off),
             ("threads", Never),
-            ("utc_time", At("off")),
-            ("work_dir", At("./")),
         ],
     ),
     (Context::HttpServer, &[("https", Off)]),
@@ -118,7 +110,6 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("try_annexb_first", Never),
         ],
     ),
-    (Context::HttpRemux, &[("hstrs", At("on"))]),
 ];
 
 /// What stands inside those blocks; used to tell where a misplaced directive belongs.
@@ -172,7 +163,6 @@ pub(super) fn has(context: Context, node: &Node<'_>) -> bool {
 /// What to tell who brings the directive `name` from elsewhere.
 pub(super) fn advice(name: &str) -> Option<String> {
     let advice = match name {
-        "include" => "files cannot be included; put the directives of that file here",
         "worker_processes" | "events" | "server" | "application" => {
             "this is a directive of nginx, not of SRS"
         }

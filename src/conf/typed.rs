@@ -32,6 +32,20 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// `log_*`.
     pub log: Log,
+    /// `daemon`: run in the background (SRS: on). Default off.
+    pub daemon: bool,
+    /// `work_dir`: the directory to change to. Default: none.
+    pub work_dir: Option<String>,
+    /// `user`: `user` or `user:group` to become. Default: none.
+    pub user: Option<String>,
+    /// `inotify_auto_reload`: reload when a file of the configuration changes. Default off.
+    pub auto_reload: bool,
+    /// `grace_start_wait`: ms from SIGQUIT until nobody new is taken. Default 2300.
+    pub grace_start_wait_ms: u64,
+    /// `grace_final_wait`: ms from the last connection's end to the program's. Default 3200.
+    pub grace_final_wait_ms: u64,
+    /// `force_grace_quit`: SIGTERM means SIGQUIT. Default off.
+    pub force_grace_quit: bool,
     /// `http_server { }`.
     pub http_server: HttpServer,
     /// `vhost NAME { }`, in the order of the file; names are unique without regard to case.
@@ -45,6 +59,15 @@ pub struct Listen {
     pub addr: Option<IpAddr>,
     /// The port; 0 lets the system choose one.
     pub port: u16,
+}
+
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.addr {
+            Some(addr) => write!(f, "{}", std::net::SocketAddr::new(addr, self.port)),
+            None => write!(f, "port {}", self.port),
+        }
+    }
 }
 
 /// A range of addresses, such as `10.0.0.0/8`.
@@ -65,15 +88,29 @@ pub struct Log {
     pub level: log::LevelFilter,
     /// `log_file`: written when `tank` is `File`. Default `./runnel.log`.
     pub file: String,
+    /// `log_max_size`: bytes at which the file is put aside; 0: never. Default 16 MiB.
+    pub max_size: u64,
+    /// `log_keep`: files put aside that are kept. Default 3.
+    pub keep: u32,
+    /// `log_ring`: bytes of lines kept in memory. Default 64 KiB.
+    pub ring: u32,
+    /// `access_log`. Default: none.
+    pub access: Option<String>,
+    /// `utc_time`. Default off.
+    pub utc: bool,
+    /// `pithy_print_ms`: ms between two lines of statistics; 0: none. Default 60000 (SRS: 10000).
+    pub pithy_ms: u64,
 }
 
 /// `log_tank`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogTank {
-    /// Standard error.
+    /// Standard output.
     Console,
     /// The file named by `log_file`.
     File,
+    /// The system's log, by its socket.
+    Syslog,
 }
 
 /// `http_server { }`: the HTTP port that streams are served at.
@@ -274,7 +311,24 @@ const BLANK: Config = Config {
     handshake_timeout_ms: 0,
     reuse_port: false,
     trusted_proxies: Vec::new(),
-    log: Log { tank: LogTank::Console, level: log::LevelFilter::Off, file: String::new() },
+    log: Log {
+        tank: LogTank::Console,
+        level: log::LevelFilter::Off,
+        file: String::new(),
+        max_size: 0,
+        keep: 0,
+        ring: 0,
+        access: None,
+        utc: false,
+        pithy_ms: 0,
+    },
+    daemon: false,
+    work_dir: None,
+    user: None,
+    auto_reload: false,
+    grace_start_wait_ms: 0,
+    grace_final_wait_ms: 0,
+    force_grace_quit: false,
     http_server: HttpServer {
         enabled: false,
         listen: Vec::new(),

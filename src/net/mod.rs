@@ -4,8 +4,11 @@
 //! the loop of [`crate::app`] a poll with generation-checked ids, sockets that remember their readiness,
 //! listeners, timers and signals.
 pub mod disk;
+pub mod files;
 pub mod listener;
 pub mod log;
+pub mod logfile;
+pub mod owner;
 pub mod poll;
 pub mod signals;
 pub mod slots;

@@ -59,15 +59,123 @@ pub fn redirect_output(file: &std::fs::File) -> io::Result<()> {
     Ok(())
 }
 
+/// Points standard input at `file`.
+///
+/// # Errors
+/// What the system says.
+pub fn redirect_input(file: &std::fs::File) -> io::Result<()> {
+    // SAFETY: both descriptors are open; dup2 replaces the target in one step.
+    match unsafe { libc::dup2(file.as_raw_fd(), libc::STDIN_FILENO) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Whether standard output takes a line now without waiting, and has not been closed at its other end.
+pub fn output_has_room() -> bool {
+    let mut poll = libc::pollfd { fd: libc::STDOUT_FILENO, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: one valid pollfd, which the kernel only writes `revents` of.
+    let ready = unsafe { libc::poll(&mut poll, 1, 0) };
+    ready == 1 && poll.revents == libc::POLLOUT
+}
+
+/// Whether this process may write to `path` as far as its permissions tell.
+pub fn may_write(path: &std::path::Path) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    let Ok(path) = std::ffi::CString::new(path.as_os_str().as_bytes()) else { return false };
+    // SAFETY: a valid C string; the call only looks.
+    unsafe { libc::access(path.as_ptr(), libc::W_OK) == 0 }
+}
+
+/// Locks `file` for as long as it, or a copy of it in a child, is open. `false`: another process has it.
+///
+/// # Errors
+/// What the system says.
+pub fn try_lock(file: &std::fs::File) -> io::Result<bool> {
+    // SAFETY: the descriptor is open through the call.
+    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    if error.kind() == io::ErrorKind::WouldBlock { Ok(false) } else { Err(error) }
+}
+
+/// Splits the process in two: `true` in the new one, which belongs to no terminal.
+///
+/// # Errors
+/// What the system says; `Unsupported` when there is more than one thread, of which only one would be left.
+pub fn fork() -> io::Result<bool> {
+    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    if threads > 1 {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "more than one thread runs"));
+    }
+    // SAFETY: this is the only thread, so no lock is held by another that would be missing in the child.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            // SAFETY: has no memory effects. It cannot fail: a new child leads no group.
+            unsafe { libc::setsid() };
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Whether the process has the rights of root.
+pub fn is_root() -> bool {
+    // SAFETY: has no memory effects.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Becomes another user for good: no further groups, then the group, then the user.
+///
+/// # Errors
+/// Which step failed; the process should end then.
+pub fn become_user(user: u32, group: u32) -> io::Result<()> {
+    let check = |result: i32| if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
+    let groups: [libc::gid_t; 1] = [group];
+    // SAFETY: the list lives through the call and its length is given; the others have no memory effects.
+    unsafe {
+        check(libc::setgroups(1, groups.as_ptr()))?;
+        check(libc::setgid(group))?;
+        check(libc::setuid(user))
+    }
+}
+
+/// Gives `file` to a user and a group.
+///
+/// # Errors
+/// What the system says.
+pub fn give_to(file: &std::fs::File, user: u32, group: u32) -> io::Result<()> {
+    // SAFETY: the descriptor is open through the call.
+    match unsafe { libc::fchown(file.as_raw_fd(), user, group) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Date and time of a Unix time in UTC, as (year, month, day, hour, minute, second).
+pub fn utc_time(unix_seconds: u64) -> (i32, u32, u32, u32, u32, u32) {
+    broken_down(unix_seconds, true)
+}
+
 /// Local date and time of a Unix time, as (year, month, day, hour, minute, second).
 pub fn local_time(unix_seconds: u64) -> (i32, u32, u32, u32, u32, u32) {
+    broken_down(unix_seconds, false)
+}
+
+fn broken_down(unix_seconds: u64, utc: bool) -> (i32, u32, u32, u32, u32, u32) {
     // SAFETY: an all-zero `tm` is valid (its pointer may be null), and both pointers live through the call.
     let tm = unsafe {
         let mut tm: libc::tm = std::mem::zeroed();
         // 32 bits wide on some targets, and deprecated on musl because that will change.
         #[allow(clippy::unnecessary_cast, deprecated)]
         let time = unix_seconds as libc::time_t;
-        libc::localtime_r(&time, &mut tm);
+        if utc {
+            libc::gmtime_r(&time, &mut tm);
+        } else {
+            libc::localtime_r(&time, &mut tm);
+        }
         tm
     };
     let part = |value: i32| u32::try_from(value).unwrap_or(0);
@@ -240,6 +348,18 @@ mod tests {
         let (year, month, day, ..) = local_time(1_700_000_000);
         assert_eq!((year, month), (2023, 11));
         assert!((14..=15).contains(&day));
+        assert_eq!(utc_time(1_700_000_000), (2023, 11, 14, 22, 13, 20));
+    }
+
+    #[test]
+    fn a_lock_is_held_against_others() {
+        let path = std::env::temp_dir().join(format!("runnel-lock-{}", std::process::id()));
+        let open = || std::fs::File::options().create(true).append(true).open(&path).unwrap();
+        let (first, second) = (open(), open());
+        assert!(try_lock(&first).unwrap() && !try_lock(&second).unwrap());
+        drop(first);
+        assert!(try_lock(&second).unwrap());
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -18,5 +18,7 @@ mod http;
 mod media;
 mod page;
 mod process;
+mod reload;
+mod service;
 mod session;
 mod support;

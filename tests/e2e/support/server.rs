@@ -101,7 +101,25 @@ impl Server {
         server
     }
 
-    /// Sends the server a signal by name, e.g. "QUIT".
+    /// Writes another configuration (`$RTMP` and `$HTTP` as at the start), has it read, and waits for the verdict: the
+    /// log's lines about it.
+    pub(crate) fn reload(&self, conf: &str) -> String {
+        let text = conf.replace("$RTMP", &self.rtmp.to_string()).replace("$HTTP", &self.http.to_string());
+        std::fs::write(self.dir.join("runnel.conf"), text).unwrap();
+        let before = self.log().len();
+        self.signal("HUP");
+        self.verdict(before)
+    }
+
+    /// What the log says of a reload, from this place in it on.
+    pub(crate) fn verdict(&self, before: usize) -> String {
+        let said = || self.log().get(before..).unwrap_or_default().to_owned();
+        let done = |text: &str| text.contains(" ms)\n") || text.contains("stays so\n");
+        assert!(poll(Duration::from_secs(10), || done(&said())), "no verdict on the reload: {}", said());
+        said()
+    }
+
+    /// Sends a signal by name.
     pub(crate) fn signal(&self, signal: &str) {
         self.process.signal(signal);
     }

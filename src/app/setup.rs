@@ -1,0 +1,119 @@
+//! Where the configuration comes from: the file, what it includes, and the environment. Read at the start, tested
+//! by `-t`, and read again at a reload.
+
+use crate::conf::schema::Context;
+use crate::conf::{self, Loaded, LogTank, MAX_FILE};
+use crate::net::{files, log, sys};
+use std::path::{Path, PathBuf};
+
+/// The places that a configuration is made from.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    file: Option<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// The file, or without one what is built in; the environment overrides either.
+    pub fn new(file: Option<String>, environment: Vec<(String, String)>) -> Setup {
+        Setup { file, environment }
+    }
+
+    /// The file's name.
+    pub fn name(&self) -> &str {
+        self.file.as_deref().unwrap_or("the built-in configuration")
+    }
+
+    /// Keeps the file within reach when the working directory changes.
+    pub fn make_absolute(&mut self) {
+        let absolute = self.file.as_deref().and_then(|file| std::path::absolute(file).ok());
+        if let Some(path) = absolute.and_then(|path| path.into_os_string().into_string().ok()) {
+            self.file = Some(path);
+        }
+    }
+
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// All mistakes, each with its place, over several lines.
+    pub fn load(&self) -> Result<Loaded, String> {
+        let main = match self.file.as_deref() {
+            Some(file) => {
+                let bytes = files::read(file, MAX_FILE);
+                Some((file, bytes.map_err(|error| format!("cannot read {file}: {error}"))?))
+            }
+            None => None,
+        };
+        let main = main.as_ref().map(|(file, bytes)| (*file, bytes.as_slice()));
+        let mut loader = |pattern: &str| files::read_matching(pattern, MAX_FILE);
+        conf::load_all(main, &self.environment, &mut loader).map_err(|errors| {
+            let mut text: String = errors.iter().map(|error| format!("{error}\n")).collect();
+            let s = if errors.len() == 1 { "" } else { "s" };
+            text += &format!("{} is not usable: {} error{s}", self.name(), errors.len());
+            text
+        })
+    }
+}
+
+/// The log's settings in the form of the layer below.
+pub fn log_settings(log: &conf::Log) -> log::Settings {
+    log::Settings {
+        level: log.level,
+        place: match log.tank {
+            LogTank::Console => log::Place::Console,
+            LogTank::File => log::Place::File(log.file.clone()),
+            LogTank::Syslog => log::Place::Syslog(String::from(log::SYSLOG)),
+        },
+        max_size: log.max_size,
+        keep: log.keep,
+        ring: usize::try_from(log.ring).unwrap_or(usize::MAX),
+        utc: log.utc,
+        access: log.access.clone(),
+    }
+}
+
+/// What of the configuration cannot work on this machine, each with its place; nothing is changed by looking.
+pub fn faults(loaded: &Loaded) -> Vec<String> {
+    let config = &loaded.config;
+    let base = PathBuf::from(config.work_dir.as_deref().unwrap_or(""));
+    let mut faults = Vec::new();
+    let mut tell = |name: &str, fault: Option<String>| {
+        if let Some(fault) = fault {
+            let origin = loaded.effective.origin(Context::Root, name);
+            faults.push(format!("{origin}: error: `{name}`: {fault}"));
+        }
+    };
+    if let Some(dir) = &config.work_dir {
+        tell("work_dir", (!Path::new(dir).is_dir()).then(|| format!("{dir} is not a directory")));
+    }
+    if let Some(pid) = &config.pid {
+        tell("pid", write_fault(&base.join(pid)));
+    }
+    if config.log.tank == LogTank::File {
+        tell("log_file", write_fault(&base.join(&config.log.file)));
+    }
+    if let Some(access) = &config.log.access {
+        tell("access_log", write_fault(&base.join(access)));
+    }
+    if let Some(user) = &config.user {
+        let need = (!sys::is_root()).then(|| String::from("only root can become another user"));
+        tell("user", super::service::find_user(user).err().or(need));
+    }
+    faults
+}
+
+/// Why the file cannot be written, if it cannot.
+fn write_fault(path: &Path) -> Option<String> {
+    let shown = path.display();
+    if path.is_dir() {
+        return Some(format!("{shown} is a directory"));
+    }
+    if path.exists() {
+        return (!sys::may_write(path)).then(|| format!("{shown} may not be written to"));
+    }
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !parent.is_dir() {
+        return Some(format!("there is no directory {}", parent.display()));
+    }
+    (!sys::may_write(parent)).then(|| format!("no file can be made in {}", parent.display()))
+}

@@ -1,0 +1,132 @@
+//! What the reference says of a directive beyond the table: when a change of it takes effect on a reload, and how it
+//! differs from SRS.
+
+use super::schema::Context;
+
+/// When a changed value takes effect after a reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    /// At once, for everybody.
+    AtOnce,
+    /// For connections, viewers or streams that begin afterwards.
+    ForNew,
+    /// Not before the program is started again.
+    Restart,
+}
+
+impl Reload {
+    /// In words.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Reload::AtOnce => "takes effect at once",
+            Reload::ForNew => "takes effect for connections and streams that begin afterwards",
+            Reload::Restart => "takes effect after a restart only",
+        }
+    }
+}
+
+static NOT_AT_ONCE: &[(Context, Reload, &[&str])] = &[
+    (Context::Root, Reload::Restart, &["daemon", "work_dir", "user", "pid", "reuse_port"]),
+    (Context::Root, Reload::ForNew, &["trusted_proxy", "handshake_timeout", "chunk_size"]),
+    (Context::Vhost, Reload::ForNew, &["tcp_nodelay", "chunk_size", "in_ack_size", "out_ack_size"]),
+    (Context::Play, Reload::ForNew, &["time_jitter", "send_buffer", "no_stream", "wait", "gop_cache"]),
+    (Context::Publish, Reload::ForNew, &["on_busy"]),
+    (
+        Context::HttpRemux,
+        Reload::ForNew,
+        &["enabled", "mount", "chunked", "no_stream", "wait", "has_audio", "has_video", "guess_has_av"],
+    ),
+];
+
+/// When a change of the directive `name` in `context` takes effect.
+pub fn reload(context: Context, name: &str) -> Reload {
+    let found = NOT_AT_ONCE.iter().find(|(c, _, names)| *c == context && names.contains(&name));
+    found.map_or(Reload::AtOnce, |(_, reload, _)| *reload)
+}
+
+const SAME: &str = "the same.";
+const NOT: &str = "no such directive.";
+
+static SRS: &[(Context, &str, &str)] = &[
+    (
+        Context::Root,
+        "listen",
+        "the same; there is no default in SRS. `rtmp { listen }` of SRS 7 is read too.",
+    ),
+    (Context::Root, "max_connections", SAME),
+    (Context::Root, "chunk_size", SAME),
+    (Context::Root, "handshake_timeout", NOT),
+    (Context::Root, "reuse_port", "always on in SRS 4 and later."),
+    (Context::Root, "trusted_proxy", NOT),
+    (Context::Root, "pid", "`./objs/srs.pid` by default."),
+    (Context::Root, "log_tank", "`srs_log_tank`, `file` by default; no syslog."),
+    (
+        Context::Root,
+        "log_level",
+        "`srs_log_level` (verbose, info, trace, warn, error) and `srs_log_level_v2` are read; their `trace` is `info` and `debug` here.",
+    ),
+    (Context::Root, "log_file", "`srs_log_file`, `./objs/srs.log` by default."),
+    (Context::Root, "log_max_size", NOT),
+    (Context::Root, "log_keep", NOT),
+    (Context::Root, "log_ring", NOT),
+    (Context::Root, "access_log", NOT),
+    (Context::Root, "utc_time", SAME),
+    (Context::Root, "pithy_print_ms", "10000 by default, and one line for each connection."),
+    (Context::Root, "daemon", "on by default. A file that says `daemon on` gets it here too."),
+    (Context::Root, "work_dir", SAME),
+    (Context::Root, "user", NOT),
+    (Context::Root, "inotify_auto_reload", SAME),
+    (Context::Root, "grace_start_wait", SAME),
+    (Context::Root, "grace_final_wait", SAME),
+    (Context::Root, "force_grace_quit", SAME),
+    (Context::HttpServer, "enabled", SAME),
+    (Context::HttpServer, "listen", SAME),
+    (Context::HttpServer, "crossdomain", SAME),
+    (Context::Vhost, "enabled", SAME),
+    (Context::Vhost, "min_latency", SAME),
+    (Context::Vhost, "tcp_nodelay", "off by default."),
+    (Context::Vhost, "chunk_size", SAME),
+    (Context::Vhost, "in_ack_size", SAME),
+    (Context::Vhost, "out_ack_size", SAME),
+    (Context::Play, "gop_cache", SAME),
+    (Context::Play, "gop_cache_max_frames", "the same, in SRS 5 and later."),
+    (Context::Play, "queue_length", "the same; a viewer who falls behind goes on at a keyframe here."),
+    (Context::Play, "queue_bytes", NOT),
+    (Context::Play, "time_jitter", SAME),
+    (Context::Play, "mw_latency", SAME),
+    (Context::Play, "send_timeout", "always 30 seconds in SRS."),
+    (Context::Play, "send_buffer", NOT),
+    (Context::Play, "no_stream", "SRS always waits."),
+    (Context::Play, "wait", NOT),
+    (Context::Publish, "on_busy", "SRS always refuses, as `reject` does."),
+    (Context::Publish, "resume_wait", NOT),
+    (Context::Publish, "firstpkt_timeout", SAME),
+    (Context::Publish, "normal_timeout", SAME),
+    (Context::HttpRemux, "enabled", SAME),
+    (Context::HttpRemux, "mount", "the same, but several may be given."),
+    (Context::HttpRemux, "chunked", NOT),
+    (Context::HttpRemux, "no_stream", "SRS waits, or answers 404 at once with `hstrs off`."),
+    (Context::HttpRemux, "wait", NOT),
+    (Context::HttpRemux, "has_audio", "the same, in SRS 5 and later; on by default."),
+    (Context::HttpRemux, "has_video", "the same, in SRS 5 and later; on by default."),
+    (Context::HttpRemux, "guess_has_av", "the same, in SRS 5 and later."),
+];
+
+/// How the directive `name` of `context` is in SRS, where that is known.
+pub fn srs(context: Context, name: &str) -> Option<&'static str> {
+    SRS.iter().find(|(c, n, _)| *c == context && *n == name).map(|(_, _, note)| *note)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conf::schema;
+
+    #[test]
+    fn every_note_is_of_a_directive_that_there_is() {
+        let reloads = NOT_AT_ONCE.iter().flat_map(|(c, _, names)| names.iter().map(move |n| (*c, *n)));
+        for (context, name) in reloads.chain(SRS.iter().map(|(c, n, _)| (*c, *n))) {
+            assert!(schema::find(context, name).is_some_and(|d| d.name == name), "{context:?} {name}");
+        }
+    }
+}
