@@ -46,7 +46,7 @@ tarball() {
   install -m 644 -t "$top" README.md CHANGELOG.md LICENSE
   if [ -d conf/service ]; then cp -r conf/service "$top/conf/"; fi
   archive "$dist/$name.tar.gz" "$stage" "$name"
-  echo "$dist/$name.tar.gz: $(stat -c %s "$dist/$name.tar.gz") bytes"
+  echo "$name.tar.gz: $(stat -c %s "$dist/$name.tar.gz") bytes"
   try_tarball "$dist/$name.tar.gz" "$name"
 }
 
@@ -77,7 +77,7 @@ deb() {
     service runnel.service "$tree/lib/systemd/system/runnel.service" 644
     scripts_systemd "$tree/DEBIAN"
   fi
-  (cd "$tree" && find etc usr lib -type f 2> /dev/null | sort | xargs md5sum) > "$tree/DEBIAN/md5sums"
+  (cd "$tree" && find . -path ./DEBIAN -prune -o -type f -printf '%P\n' | sort | xargs md5sum) > "$tree/DEBIAN/md5sums"
   cat > "$tree/DEBIAN/control" << CONTROL
 Package: runnel
 Version: $version-1
@@ -93,7 +93,7 @@ Description: live streaming server for small machines
 CONTROL
   find "$tree" -type d -exec chmod 755 {} +
   dpkg-deb --root-owner-group -Zxz --build "$tree" "$file" > "$stage/deb.log" || die "dpkg-deb: $(cat "$stage/deb.log")"
-  echo "$file: $(stat -c %s "$file") bytes"
+  echo "${file##*/}: $(stat -c %s "$file") bytes"
   try_deb "$file"
 }
 
@@ -148,8 +148,8 @@ ipk() {
   install -D -m 644 conf/router.conf "$tree/data/etc/runnel/runnel.conf"
   mkdir "$tree/control"
   echo /etc/runnel/runnel.conf > "$tree/control/conffiles"
-  if [ -e conf/service/openwrt ]; then
-    service openwrt "$tree/data/etc/init.d/runnel" 755
+  if [ -e conf/service/runnel.procd ]; then
+    service runnel.procd "$tree/data/etc/init.d/runnel" 755
     scripts_procd "$tree/control"
   fi
   cat > "$tree/control/control" << CONTROL
@@ -168,7 +168,7 @@ CONTROL
   archive "$tree/data.tar.gz" "$tree/data" .
   archive "$tree/control.tar.gz" "$tree/control" .
   archive "$file" "$tree" ./debian-binary ./data.tar.gz ./control.tar.gz
-  echo "$file: $(stat -c %s "$file") bytes"
+  echo "${file##*/}: $(stat -c %s "$file") bytes"
   try_ipk "$file"
 }
 
