@@ -19,6 +19,14 @@ pub fn text(config: &Config, lan: &[IpAddr], demo: bool) -> String {
         for host in hosts(listen, lan) {
             let _ = writeln!(out, "    rtmp://{host}{}/live/mystream", port(listen, 1935));
         }
+    }
+    if let Some(listen) = http.filter(|_| config.http_server.page) {
+        let _ = writeln!(out, "\n  Watch in a browser:");
+        for host in hosts(listen, lan) {
+            let _ = writeln!(out, "    http://{host}{}/", port(listen, 80));
+        }
+    }
+    if let Some(listen) = rtmp {
         let _ = writeln!(out, "\n  Watch in VLC, ffplay or another server:");
         for host in hosts(listen, lan) {
             let _ = writeln!(out, "    rtmp://{host}{}/live/{watch}", port(listen, 1935));
@@ -89,6 +97,7 @@ mod tests {
         for url in [
             "rtmp://192.168.1.7/live/mystream",
             "rtmp://192.168.1.7/live/demo",
+            "http://192.168.1.7:8080/",
             "http://192.168.1.7:8080/live/demo.flv",
             "http://[fd00::7]:8080/live/demo.flv",
         ] {

@@ -118,6 +118,7 @@ async function poll() {
     const response = await fetch(`runnel/streams.json${location.search}`, { signal: abort.signal, cache: "no-store" });
     if (!response.ok) throw new Error((await response.text()).trim());
     const answer = await response.json();
+    if (failures) player.hurry();
     failures = 0;
     rtmpPort = answer.rtmp_port;
     put($("version"), answer.version);
@@ -137,6 +138,7 @@ function update(streams, more) {
   listing = streams;
   known = new Map(streams.map((stream) => [stream.key, stream]));
   if (before) {
+    if (known.has(watching) && !before.has(watching)) player.hurry();
     for (const key of known.keys()) if (!before.has(key)) say(`${key} is live.`);
     for (const key of before.keys()) if (!known.has(key)) say(`${key} has ended.`);
   }
@@ -357,6 +359,7 @@ function showState() {
   $("only").hidden = Boolean(text) || !stream?.audio || Boolean(stream.video);
   const paused = state === "paused";
   setIcon($("play"), paused ? "play" : "pause", paused ? "Play" : "Pause");
+  $("play").disabled = $("live").disabled = state === "idle" || state === "failed";
   const silent = video.muted || video.volume === 0;
   setIcon($("mute"), silent ? "silent" : "sound", silent ? "Turn sound on" : "Mute");
   $("unmute").hidden = !(player.muteForced && silent && stream?.audio);

@@ -128,7 +128,7 @@ export class Player extends EventTarget {
     video.addEventListener("playing", () => this.#live && this.#tell("playing"));
     video.addEventListener("error", () => this.#live && video.error && this.#onMediaError(video.error.message));
     video.addEventListener("play", () => this.state === "paused" && this.resume());
-    window.addEventListener("online", () => this.state === "waiting" && this.#connect());
+    window.addEventListener("online", () => this.hurry());
   }
 
   get #live() {
@@ -170,6 +170,11 @@ export class Player extends EventTarget {
     if (this.#url === null || this.#live) return;
     this.#attempt = 0;
     this.#connect();
+  }
+
+  /** There is a reason to think that connecting works now: does not wait for it any longer. */
+  hurry() {
+    if (this.state === "waiting") this.#connect();
   }
 
   /** Jumps to the newest picture. */
@@ -449,7 +454,6 @@ export class Player extends EventTarget {
 
   #onWaiting() {
     if (!this.#live || !this.#started || this.#video.seeking || this.state !== "playing") return;
-    if (this.#ahead() > 0.1) return;
     this.#reserve = Math.min(RESERVE.most, this.#reserve + RESERVE.step);
     this.#calmSince = performance.now();
     this.#tell("buffering");
