@@ -18,9 +18,6 @@ use super::world::World;
 use crate::proto::http::request::{Method, Request};
 use crate::proto::http::response::{Cors, Head, Length};
 
-/// Unsent bytes from which on a connection gets no more pages: nobody asks for so many before reading.
-const MAX_UNSENT: usize = 256 << 10;
-
 /// What every answer says besides.
 const SAFE: &str = "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n";
 /// What the page may do.
@@ -89,10 +86,6 @@ pub fn find(world: &World, request: &Request) -> Option<Resource> {
 
 /// Answers a GET or HEAD.
 pub fn answer(conn: &mut Conn, world: &mut World, request: &Request, resource: Resource) {
-    if conn.out.len() > MAX_UNSENT {
-        refuse(conn, world, request, Cors::No, 503, "read the answers before asking for more");
-        return conn.finish(world, "asked for more than it read");
-    }
     match resource.0 {
         Kind::File(file) => {
             let tag = format!("\"{:016x}\"", file.tag);

@@ -68,15 +68,17 @@ fn page_off_leaves_one_line() {
 }
 
 #[test]
-fn asking_for_pages_without_reading_them_ends_the_connection() {
+fn asking_for_pages_without_reading_them_costs_little() {
     let server = server("");
     let before = server.rss_kib();
     let mut http = Http::connect(server.http);
-    let many = "GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(100_000);
-    // The server closes with requests of ours unread, so writing may fail.
-    let _ = std::io::Write::write_all(&mut http.socket, many.as_bytes());
-    http.closed(Duration::from_secs(20));
+    http.socket.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    let many = "GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1_000_000);
+    // Requests wait unread while answers do, so not all are taken.
+    assert!(std::io::Write::write_all(&mut http.socket, many.as_bytes()).is_err());
     let grown = server.rss_kib().saturating_sub(before);
     assert!(grown < 8 << 10, "{grown} KiB for one client");
+    assert_eq!(http.head().status, 200, "what was taken is answered");
+    drop(http);
     server.assert_idle();
 }
