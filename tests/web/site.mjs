@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { connect, createServer } from "node:net";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
@@ -327,6 +328,58 @@ async function encoders(page) {
   assert.match(await focused(page), /live\/x/);
 }
 
+/** A road to the server that can be cut, and held up. */
+async function road() {
+  const ends = new Set();
+  let held = false;
+  const server = createServer((near) => {
+    const far = connect(Number(new URL(options.base).port), "127.0.0.1");
+    for (const [end, other] of [[near, far], [far, near]]) {
+      ends.add(end);
+      end.on("data", (data) => other.write(data));
+      end.on("error", () => {});
+      end.on("close", () => other.destroy() && ends.delete(end));
+    }
+    if (held) far.pause();
+  });
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  return {
+    base: `http://127.0.0.1:${server.address().port}/`,
+    cut: () => ends.forEach((end) => end.resetAndDestroy()),
+    hold: (on) => {
+      held = on;
+      ends.forEach((end) => (on ? end.pause() : end.resume()));
+    },
+    close: () => {
+      server.close();
+      ends.forEach((end) => end.destroy());
+    },
+  };
+}
+
+/** A connection that breaks, and one on which nothing comes for a while: the picture goes on, and near live again. */
+async function network(page) {
+  const way = await road();
+  try {
+    await page.goto(`${way.base}#/live/x`);
+    await plays(page, 2, 640);
+    way.cut();
+    await until("a reconnect", async () => Number((await look(page)).stats.Reconnects) >= 1);
+    await plays(page, 2, 640);
+    way.hold(true);
+    await until("the wait shows", async () => (await look(page)).state !== "playing");
+    way.hold(false);
+    await plays(page, 2, 640);
+    return await until("live again", async () => {
+      const now = await look(page);
+      return now.state === "playing" && now.delay < MAX_DELAY && now;
+    });
+  } finally {
+    await page.goto("about:blank");
+    way.close();
+  }
+}
+
 const browser = await chromium.launch({ executablePath: options.chromium, headless: true, args: FLAGS });
 const messages = [];
 let step = "start";
@@ -339,12 +392,12 @@ try {
   page.on("console", (message) => message.type() === "error" && messages.push(message.text()));
   page.on("pageerror", (error) => messages.push(String(error)));
   let seen;
-  for (const [name, run] of Object.entries({ nothingLive, list, watch, codecs, keys, addresses, encoders })) {
+  for (const [name, run] of Object.entries({ nothingLive, list, watch, codecs, keys, addresses, encoders, network })) {
     step = name;
     seen = (await run(page)) ?? seen;
   }
-  // A request that the server refuses while nobody publishes is told of by the browser itself.
-  const faults = messages.filter((message) => !/Failed to load resource: .* 404/.test(message));
+  // Of a request that is refused while nobody publishes, or cut off, the browser itself tells.
+  const faults = messages.filter((message) => !/Failed to load resource: (.* 404|net::)/.test(message));
   assert.deepEqual(faults, []);
   console.log(`${seen.delay} s behind, ${seen.dropped} of ${seen.frames} frames dropped`);
 } catch (error) {

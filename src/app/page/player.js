@@ -464,6 +464,9 @@ export class Player extends EventTarget {
     const now = performance.now();
     if (this.#way === "mse" && !this.quiet && now - this.#lastByte > SILENCE_MS) return this.#again("Nothing came any more.");
     const { currentTime } = this.#video;
+    // One that never stopped, because a new connection was there in time, tells of no new start.
+    const runs = this.#started && !this.#video.paused && this.#progress.time >= 0 && currentTime > this.#progress.time;
+    if (runs && this.#video.readyState > 2) this.#tell("playing");
     if (currentTime !== this.#progress.time || this.quiet) this.#progress = { time: currentTime, at: now };
     if (now - this.#progress.at > STUCK_MS) {
       this.#teardown();
