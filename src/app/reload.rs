@@ -80,6 +80,8 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
         ("grace_start_wait", old.grace_start_wait_ms != new.grace_start_wait_ms),
         ("grace_final_wait", old.grace_final_wait_ms != new.grace_final_wait_ms),
         ("force_grace_quit", old.force_grace_quit != new.force_grace_quit),
+        ("page", old.http_server.page != new.http_server.page),
+        ("dir", old.http_server.dir != new.http_server.dir),
         ("crossdomain", old.http_server.crossdomain != new.http_server.crossdomain),
     ];
     changes
