@@ -126,6 +126,12 @@ fn a_daemon_that_cannot_start_says_so_where_it_was_started() {
     assert!(service.pid().is_none());
     drop(taken);
     assert_eq!(service.start().0, 0);
+
+    // In the foreground too, although the log goes to a file.
+    let service = Service::new("");
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", service.rtmp)).unwrap();
+    let (status, said) = service.start();
+    assert!(status == 1 && said.contains("is in use by e2e"), "{said}");
 }
 
 #[test]
