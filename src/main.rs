@@ -135,6 +135,7 @@ fn serve(mut setup: Setup, loaded: Loaded, demo: bool) -> Result<(), String> {
         Err(why) => return Err(notice.failed(why)),
     };
     notice.ready()?;
+    net::log::capture_output();
     server.watch(setup, files);
     server.run().map_err(|error| format!("the poll failed: {error}"))
 }

@@ -85,8 +85,8 @@ sample=$here/../runnel.conf
 put 755 "$program" /usr/bin/runnel
 case $init in
     openwrt)
-        sample=$here/../openwrt.conf
-        put 755 "$here/runnel.procd" /etc/init.d/runnel
+        sample=$here/../router.conf
+        put 755 "$here/openwrt" /etc/init.d/runnel
         next="/etc/init.d/runnel enable && /etc/init.d/runnel start"
         ;;
     sysv)

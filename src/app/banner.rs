@@ -48,12 +48,14 @@ pub fn names_lan(config: &Config) -> bool {
     any(&config.listen) || (config.http_server.enabled && any(&config.http_server.listen))
 }
 
-/// The first address to watch at by HTTP, where this machine has one that others can reach.
+/// The first address to watch at by HTTP, where this machine has one that others can reach: the page, which every
+/// telephone can show, or the stream.
 pub fn first_http_url(config: &Config, lan: &[IpAddr], demo: bool) -> Option<String> {
     let listen = config.http_server.listen.first().filter(|_| config.http_server.enabled)?;
     let host = hosts(listen, lan).into_iter().next().filter(|host| host != "localhost")?;
     let watch = if demo { "demo" } else { "mystream" };
-    Some(format!("http://{host}{}/live/{watch}.flv", port(listen, 80)))
+    let path = if config.http_server.page { String::new() } else { format!("live/{watch}.flv") };
+    Some(format!("http://{host}{}/{path}", port(listen, 80)))
 }
 
 fn hosts(listen: &Listen, lan: &[IpAddr]) -> Vec<String> {
@@ -109,7 +111,11 @@ mod tests {
     fn the_first_address_is_one_that_others_can_reach() {
         let lan: [IpAddr; 1] = ["192.168.1.7".parse().unwrap()];
         let url = |lan: &[IpAddr]| first_http_url(&Config::default(), lan, false);
-        assert_eq!(url(&lan).as_deref(), Some("http://192.168.1.7:8080/live/mystream.flv"));
+        assert_eq!(url(&lan).as_deref(), Some("http://192.168.1.7:8080/"));
+        let mut bare = Config::default();
+        bare.http_server.page = false;
+        let flv = first_http_url(&bare, &lan, true);
+        assert_eq!(flv.as_deref(), Some("http://192.168.1.7:8080/live/demo.flv"));
         assert_eq!(url(&[]), None);
     }
 

@@ -80,6 +80,8 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
         ("grace_start_wait", old.grace_start_wait_ms != new.grace_start_wait_ms),
         ("grace_final_wait", old.grace_final_wait_ms != new.grace_final_wait_ms),
         ("force_grace_quit", old.force_grace_quit != new.force_grace_quit),
+        ("page", old.http_server.page != new.http_server.page),
+        ("dir", old.http_server.dir != new.http_server.dir),
         ("crossdomain", old.http_server.crossdomain != new.http_server.crossdomain),
     ];
     changes
@@ -111,14 +113,28 @@ fn by_name(config: &Config) -> HashMap<String, &Rc<Vhost>> {
     config.vhosts.iter().map(|v| (v.name.to_ascii_lowercase(), v)).collect()
 }
 
-/// Has `new` share what `old` has already: a vhost that did not change stays the same value.
+/// Has `new` share what `old` has already: a vhost that did not change stays the same value, and one whose name is only
+/// spelled with other capitals keeps its name, by which its streams are known.
 pub fn share(old: &Config, new: &mut Config) {
     let before = by_name(old);
     for vhost in &mut new.vhosts {
-        if let Some(same) = before.get(&vhost.name.to_ascii_lowercase()).filter(|old| **old == vhost) {
+        let Some(same) = before.get(&vhost.name.to_ascii_lowercase()) else { continue };
+        if vhost.name != same.name {
+            *vhost = Rc::new(Vhost { name: same.name.clone(), ..Vhost::clone(vhost) });
+        }
+        if vhost == *same {
             *vhost = Rc::clone(same);
         }
     }
+}
+
+/// Keeps in `new` what only a restart can change, so that each reload tells of it until then.
+pub fn keep_until_restart(old: &Config, new: &mut Config) {
+    new.daemon = old.daemon;
+    new.work_dir.clone_from(&old.work_dir);
+    new.user.clone_from(&old.user);
+    new.pid.clone_from(&old.pid);
+    new.reuse_port = old.reuse_port;
 }
 
 #[cfg(test)]
@@ -174,10 +190,20 @@ mod tests {
     #[test]
     fn a_vhost_that_did_not_change_stays_the_same_value() {
         let old = config("vhost a { } vhost b { }");
-        let mut new = config("vhost b { min_latency on; } vhost a { } vhost c { }");
+        let mut new = config("vhost b { min_latency on; } vhost A { } vhost c { }");
         share(&old, &mut new);
         assert!(Rc::ptr_eq(&new.vhosts[1], &old.vhosts[0]));
         assert!(!Rc::ptr_eq(&new.vhosts[0], &old.vhosts[1]) && new.vhosts[0].min_latency);
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_told_at_each_reload_until_then() {
+        let old = config("vhost a { }");
+        let mut new = config("daemon on; pid x; user x; work_dir /; reuse_port on; vhost a { }");
+        let told = diff(&old, &new);
+        assert_eq!(told.len(), 5);
+        keep_until_restart(&old, &mut new);
+        assert_eq!(old, new);
     }
 
     #[test]

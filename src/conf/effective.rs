@@ -1,5 +1,6 @@
 //! What is in force and where each value comes from: what `-T` prints.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::rc::Rc;
 
@@ -82,13 +83,27 @@ impl std::fmt::Display for Effective {
     /// A whole file that means the same, each line with a comment that tells where its value comes from. A value that
     /// cannot be written (no default, or one that depends) stands in a comment.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut printer = Printer { what: self, children: HashMap::new(), settings: HashMap::new() };
+        for (number, block) in self.blocks.iter().enumerate().skip(1) {
+            printer.children.entry(block.parent).or_default().push(number);
+        }
+        for setting in &self.settings {
+            printer.settings.entry(setting.block).or_default().push(setting);
+        }
         let mut out = String::new();
-        self.block(Context::Root, Some(0), 0, &mut out);
+        printer.block(Context::Root, Some(0), 0, &mut out);
         f.write_str(&out)
     }
 }
 
-impl Effective {
+/// What is printed, by the block it stands in.
+struct Printer<'e> {
+    what: &'e Effective,
+    children: HashMap<usize, Vec<usize>>,
+    settings: HashMap<usize, Vec<&'e Setting>>,
+}
+
+impl Printer<'_> {
     /// The directives of one block; without a number, of one that nobody wrote.
     fn block(&self, context: Context, number: Option<usize>, depth: usize, out: &mut String) {
         for directive in schema::directives(context) {
@@ -110,8 +125,9 @@ impl Effective {
     }
 
     fn children(&self, parent: Option<usize>, context: Context) -> impl Iterator<Item = (usize, &Block)> {
-        let all = self.blocks.iter().enumerate().skip(1);
-        all.filter(move |(_, b)| Some(b.parent) == parent && b.context == context)
+        let within = parent.and_then(|parent| self.children.get(&parent)).into_iter().flatten();
+        let all = within.filter_map(|&number| Some((number, self.what.blocks.get(number)?)));
+        all.filter(move |(_, block)| block.context == context)
     }
 
     fn inner(&self, context: Context, number: Option<usize>, head: &str, depth: usize, out: &mut String) {
@@ -122,7 +138,8 @@ impl Effective {
     }
 
     fn line(&self, block: Option<usize>, directive: &Directive, depth: usize, out: &mut String) {
-        let set = self.settings.iter().find(|s| Some(s.block) == block && s.name == directive.name);
+        let mut within = block.and_then(|block| self.settings.get(&block)).into_iter().flatten();
+        let set = within.find(|s| s.name == directive.name);
         let (value, origin) = match set {
             Some(set) => (set.value.as_str(), &set.origin),
             None => (directive.default, &Origin::Default),

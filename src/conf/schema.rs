@@ -114,7 +114,7 @@ pub(super) fn find(context: Context, name: &str) -> Option<&'static Directive> {
 
 /// Gives every directive its default.
 pub(super) fn set_defaults(draft: &mut Draft) {
-    let sources = Sources::none();
+    let sources = Sources::default();
     let mut reports = Reports::new(&sources);
     for directive in Context::ALL.iter().flat_map(|&c| directives(c)) {
         if directive.default.starts_with('(') {

@@ -36,10 +36,15 @@ pub(super) struct Source {
     pub(super) included_at: Option<Span>,
 }
 
+/// Texts on one shelf.
+const SHELF: usize = 16;
+
 /// All texts of one configuration, by the number in [`Span::file`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Sources {
-    list: Vec<OnceCell<Source>>,
+    /// Shelves of [`SHELF`] texts, made when the first of them comes.
+    shelves: Vec<OnceCell<Vec<OnceCell<Source>>>>,
+    room: usize,
     used: Cell<usize>,
     bytes: Cell<usize>,
     words: Cell<u32>,
@@ -50,27 +55,18 @@ impl Sources {
     /// Room for one file, what it may include, and `variables` of the environment.
     pub(super) fn new(variables: usize) -> Self {
         let room = (1 + MAX_INCLUDED + variables).min(usize::from(u16::MAX));
-        let mut list = Vec::new();
-        list.resize_with(room, OnceCell::new);
-        Self { list, used: Cell::new(0), bytes: Cell::new(0), words: Cell::new(0), stopped: Cell::new(false) }
-    }
-
-    /// Sources of texts that have no place, such as the defaults in the table.
-    pub(super) fn none() -> Self {
-        Self {
-            list: Vec::new(),
-            used: Cell::new(0),
-            bytes: Cell::new(0),
-            words: Cell::new(0),
-            stopped: Cell::new(false),
-        }
+        let mut shelves = Vec::new();
+        shelves.resize_with(room.div_ceil(SHELF), OnceCell::new);
+        Self { shelves, room, ..Self::default() }
     }
 
     /// Adds a text; `None` when there is no room.
     pub(super) fn add(&self, source: Source) -> Option<u16> {
         let number = self.used.get();
         let bytes = self.bytes.get().saturating_add(source.text.len());
-        if bytes > MAX_TOTAL || self.list.get(number)?.set(source).is_err() {
+        let empty = || std::iter::repeat_with(OnceCell::new).take(SHELF).collect();
+        let shelf = self.shelves.get(number / SHELF)?.get_or_init(empty);
+        if number >= self.room || bytes > MAX_TOTAL || shelf.get(number % SHELF)?.set(source).is_err() {
             return None;
         }
         self.used.set(number + 1);
@@ -80,12 +76,13 @@ impl Sources {
 
     /// The text with this number.
     pub(super) fn get(&self, number: u16) -> Option<&Source> {
-        self.list.get(usize::from(number))?.get()
+        let number = usize::from(number);
+        self.shelves.get(number / SHELF)?.get()?.get(number % SHELF)?.get()
     }
 
     /// All texts that were added, in that order.
     pub(super) fn all(&self) -> impl Iterator<Item = &Source> {
-        self.list.iter().map_while(OnceCell::get)
+        self.shelves.iter().map_while(OnceCell::get).flatten().map_while(OnceCell::get)
     }
 
     /// Counts one more word, and gives how many there are in all texts.

@@ -70,6 +70,8 @@ struct State {
     access: Option<LogFile>,
     /// What standard output was at the start.
     console: Option<File>,
+    /// Standard output and error follow the log: the start is over, and what is said there now (a panic) is for the log.
+    captured: bool,
     utc: bool,
     ring: VecDeque<String>,
     ring_bytes: usize,
@@ -80,6 +82,7 @@ static STATE: Mutex<State> = Mutex::new(State {
     sink: Sink::None,
     access: None,
     console: None,
+    captured: false,
     utc: false,
     ring: VecDeque::new(),
     ring_bytes: 0,
@@ -129,8 +132,8 @@ pub fn reopen() -> Result<(), String> {
     let fail = |log: &LogFile, error: io::Error| format!("cannot open {}: {error}", log.path());
     if let Sink::File(log) = &mut state.sink {
         log.reopen().map_err(|error| fail(log, error))?;
-        let _ = sys::redirect_output(log.file());
     }
+    state.follow();
     match &mut state.access {
         Some(log) => log.reopen().map_err(|error| fail(log, error)),
         None => Ok(()),
@@ -145,6 +148,15 @@ pub fn say(text: &str) {
     }
 }
 
+/// The start is over: from now on standard output and error go where the log goes, if that is a file.
+pub fn capture_output() {
+    let mut state = state();
+    if let Sink::File(_) = state.sink {
+        state.captured = true;
+        state.follow();
+    }
+}
+
 /// The program leaves its terminal: nothing is written there any more.
 ///
 /// # Errors
@@ -153,14 +165,14 @@ pub fn leave_console() -> io::Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     sys::redirect_input(&null)?;
     let mut state = state();
-    state.console = None;
+    sys::redirect_output(&null)?;
     if let Sink::Console(_) = state.sink {
         state.sink = Sink::None;
     }
-    match &state.sink {
-        Sink::File(log) => sys::redirect_output(log.file()),
-        _ => sys::redirect_output(&null),
-    }
+    state.console = Some(null);
+    state.captured = true;
+    state.follow();
+    Ok(())
 }
 
 /// Gives the log's files to a user and a group, who will have to open them again.
@@ -212,15 +224,22 @@ impl State {
             Place::File(path) => Sink::File(open(path)?),
             Place::Syslog(path) => Sink::Syslog(None, path.clone()),
         };
-        match (&sink, &self.console) {
-            (Sink::File(log), _) => drop(sys::redirect_output(log.file())),
-            (_, Some(console)) => drop(sys::redirect_output(console)),
-            _ => {}
-        }
         (self.sink, self.access, self.utc) = (sink, access, settings.utc);
+        self.follow();
         self.ring_max = settings.ring;
         self.trim_ring();
         Ok(())
+    }
+
+    /// Points standard output and error to where the log goes, once they are captured.
+    fn follow(&mut self) {
+        let target = match (&self.sink, &self.console) {
+            (Sink::File(log), _) => Some(log.file()),
+            (_, console) => console.as_ref(),
+        };
+        if let Some(file) = target.filter(|_| self.captured) {
+            let _ = sys::redirect_output(file);
+        }
     }
 
     fn to_console(&self) -> Sink {
@@ -247,7 +266,7 @@ impl State {
             ),
             Sink::File(log) => {
                 if log.line(&line) {
-                    let _ = sys::redirect_output(log.file());
+                    self.follow();
                 }
             }
             Sink::Syslog(socket, path) => {
@@ -360,6 +379,7 @@ mod tests {
             sink: Sink::None,
             access: None,
             console: None,
+            captured: false,
             utc: true,
             ring: VecDeque::new(),
             ring_bytes: 0,

@@ -126,6 +126,12 @@ fn a_daemon_that_cannot_start_says_so_where_it_was_started() {
     assert!(service.pid().is_none());
     drop(taken);
     assert_eq!(service.start().0, 0);
+
+    // In the foreground too, although the log goes to a file.
+    let service = Service::new("");
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", service.rtmp)).unwrap();
+    let (status, said) = service.start();
+    assert!(status == 1 && said.contains("is in use by e2e"), "{said}");
 }
 
 #[test]
@@ -184,6 +190,36 @@ fn a_graceful_end_waits_before_and_after() {
         }
     }
     assert!(service.ends());
+}
+
+/// As root, the server gives its rights up, and still opens its log again and reloads.
+#[test]
+fn a_daemon_becomes_another_user() {
+    let id = Command::new("id").arg("-u").output().unwrap();
+    if id.stdout != b"0\n" {
+        return println!("not root: only root can become another user");
+    }
+    let service = Service::new("daemon on; user 65534:65533;");
+    let (status, said) = service.start();
+    assert_eq!(status, 0, "{said}");
+    let pid = service.pid().unwrap();
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let ids = |key: &str| {
+        text.lines().find_map(|l| l.strip_prefix(key)).unwrap().split_whitespace().collect::<Vec<_>>()
+    };
+    assert_eq!(ids("Uid:"), ["65534"; 4]);
+    assert_eq!((ids("Gid:"), ids("Groups:")), (vec!["65533"; 4], vec!["65533"]));
+    service.write("daemon on; user 65534:65533; max_connections 9;");
+    for signal in ["USR1", "HUP"] {
+        service.signal(signal);
+    }
+    let done = || service.log().contains("opened again") && service.log().contains("max_connections changed");
+    assert!(poll(SOON, done), "{}", service.log());
+    service.signal("TERM");
+    assert!(service.ends(), "{}", service.log());
+    let gone = Service::new("daemon on; user nobody-at-all;");
+    let (status, said) = gone.start();
+    assert!(status == 1 && said.contains("there is no user `nobody-at-all`"), "{said}");
 }
 
 /// Runs the init script with a shell; its names point into the directory of the test.

@@ -74,6 +74,7 @@ impl Server {
         let old = self.world.config.clone();
         reload::share(&old, &mut config);
         let changes = reload::diff(&old, &config);
+        reload::keep_until_restart(&old, &mut config);
         if old.log != config.log {
             crate::net::log::start(&log_settings(&config.log))?;
         }
@@ -84,6 +85,9 @@ impl Server {
         self.max_connections = allowed(config.max_connections, self.files);
         self.world.config = Rc::new(config);
         self.change_streams();
+        if !self.conns.is_empty() {
+            self.pithy_next();
+        }
         Ok(changes)
     }
 
