@@ -43,6 +43,8 @@ pub enum Action {
     Send(StreamId),
     /// Frames that no viewer needs can be dropped.
     Trim(StreamId),
+    /// A stream has another part or segment of HLS, and somebody waits for it.
+    Hls(StreamId),
     /// The stream is over: its viewers get what is left, then the end.
     End(StreamId),
     /// This connection's last answer is written; it may have asked on meanwhile.
@@ -66,6 +68,8 @@ pub struct World {
     pub closing: Vec<Id>,
     /// Work for the loop.
     pub actions: VecDeque<Action>,
+    /// Writes segments to the disk.
+    pub disk_writer: super::hls::DiskWriter,
     /// Limits repeated log lines.
     pub quiet: Quiet,
     /// Bytes read from all connections.
@@ -89,6 +93,7 @@ impl World {
             dirty: VecDeque::new(),
             closing: Vec::new(),
             actions: VecDeque::new(),
+            disk_writer: super::hls::DiskWriter::default(),
             quiet: Quiet::default(),
             received: 0,
             sent: 0,
