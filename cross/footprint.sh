@@ -31,15 +31,18 @@ clip() {
   echo "$file"
 }
 
-# measure COMMAND...: prints resident memory at rest, at work (its peak), and the gop cache's part, in KiB.
+# sockets PID: how many it has open.
+sockets() { find "/proc/$1/fd" -lname 'socket:*' | wc -l; }
+
+# measure COMMAND...: prints resident memory at rest and at work (its peak), in KiB.
 measure() {
-  local conf=$scratch/runnel.conf pids=() server source idle work_rss gop
+  local conf=$scratch/runnel.conf pids=() server source idle peak before connected
   sed "s/^listen .*/listen 127.0.0.1:$rtmp;/; s/^    listen .*/    listen 127.0.0.1:$http;/" conf/router.conf > "$conf"
   source=$(clip)
   "$@" -c "$conf" > "$scratch/log" 2>&1 &
   server=$!
   sleep 2
-  idle=$(rss $server VmRSS)
+  idle=$(rss $server VmRSS) before=$(sockets $server)
   ffmpeg -v error -nostdin -re -i "$source" -c copy -f flv "rtmp://127.0.0.1:$rtmp/live/x" > /dev/null 2>&1 &
   pids+=($!)
   sleep 3
@@ -50,16 +53,13 @@ measure() {
     pids+=($!)
   done
   sleep 20
-  work_rss=$(rss $server VmHWM)
-  local connected
-  connected=$(find "/proc/$server/fd" -lname 'socket:*' | wc -l)
+  peak=$(rss $server VmHWM) connected=$(($(sockets $server) - before))
   kill "${pids[@]}" 2> /dev/null || true
   kill $server
   wait $server || die "$* ended with $?: $(tail -n 5 "$scratch/log")"
   wait "${pids[@]}" 2> /dev/null || true
-  # Ten viewers, a publisher, two listeners, two ends of the signals' pipe.
-  [ "$connected" -ge 13 ] || die "only $connected sockets of $*: a viewer is missing"
-  echo "$idle $work_rss"
+  [ "$connected" -eq 11 ] || die "$*: $connected connections instead of a publisher's and ten viewers'"
+  echo "$idle $peak"
 }
 
 grouped() { sed ':a;s/\B[0-9]\{3\}\>/,&/;ta' <<< "$1"; }
