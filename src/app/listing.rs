@@ -17,7 +17,7 @@
 use super::hub::{Live, Publisher};
 use super::mount::{self, percent_encode};
 use super::world::World;
-use crate::conf::Vhost;
+use crate::conf::{HlsStorage, Vhost};
 use crate::media::frame::HeaderKey;
 use crate::media::package::Container;
 use crate::media::stream::Stream;
@@ -112,6 +112,9 @@ fn urls<'a>(live: &Live, vhost: &'a Vhost, suffix: &str) -> Vec<(&'a str, String
             urls.push((kind, path + suffix));
         }
     }
+    let hls = &vhost.hls;
+    let served = hls.enabled && hls.storage != HlsStorage::Disk;
+    urls.extend(mount::path(&hls.mount, app, stream).filter(|_| served).map(|path| ("hls", path + suffix)));
     urls
 }
 
@@ -323,6 +326,7 @@ mod tests {
             r#""audio":{"codec":"AAC LC","rate":"#,
             r#""mime":"video/mp4; codecs=\"avc1."#,
             r#""urls":{"rtmp":"/live/demo","flv":"/live/demo.flv""#,
+            r#","hls":"/live/demo.m3u8"}"#,
         ] {
             assert!(rest.contains(part), "{part} in {rest}");
         }
