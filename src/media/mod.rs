@@ -13,6 +13,7 @@ pub mod cursor;
 pub mod derived;
 pub mod feed;
 pub mod frame;
+pub mod hls;
 pub mod mux;
 pub mod package;
 pub mod stream;

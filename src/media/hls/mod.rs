@@ -1,0 +1,392 @@
+//! HLS of one stream, in memory: frames in, playlists and segments out.
+//!
+//! Spec: RFC 8216; for low latency draft-pantos-hls-rfc8216bis (partial segments, blocking reload, preload hints).
+//!
+//! ```text
+//!  Frame ─► packager ─► Piece ─► Cutter ──(part, end of segment)──► Window ─► playlist text
+//!           (TS, fMP4)           where a segment ends               ├ listed segments ─► retired ─► gone
+//!                                                                   └ bytes by name, shared with those who send them
+//! ```
+//!
+//! Invariants:
+//! - What a playlist has listed never changes: names are used once, numbers only grow, a segment keeps its duration.
+//! - A segment stays for one length of the playlist after it left the list, as long as the budget allows.
+//! - All bytes together stay within [`Settings::budget`], by one frame and what the packager holds back. Whoever sends
+//!   a body holds it weakly: a body that is gone is cut off there, so no slow reader keeps memory.
+//! - The media sequence goes on over publishers; the caller's [`Settings::first_sequence`] can carry it over restarts.
+//!
+//! Deviations: TARGETDURATION grows when a segment is longer than all before it (the length of an encoder's GOP is not
+//! known in advance); it never shrinks. A frame gap longer than a segment may be is a discontinuity, not a duration.
+
+mod cutter;
+mod keys;
+pub mod names;
+mod playlist;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod validate;
+mod window;
+
+use super::cursor::Filter;
+use super::derived::Kindred;
+use super::frame::{Frame, HeaderKey, Kind, Role};
+use super::package::{Container, Packager, Piece};
+use crate::wire::avtag::{AudioCodec, VideoCodec};
+use bytes::Bytes;
+use cutter::{Cutter, Made};
+use keys::Keys;
+use names::Names;
+use std::rc::{Rc, Weak};
+use window::Window;
+
+/// What the segments are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variant {
+    /// MPEG-TS.
+    Ts,
+    /// Fragmented MP4.
+    Fmp4,
+    /// Fragmented MP4 with partial segments.
+    LowLatency,
+}
+
+/// How a stream is cut and kept. Times are milliseconds of the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// What the segments are.
+    pub variant: Variant,
+    /// A segment ends at the first keyframe at or after this.
+    pub fragment_ms: u64,
+    /// A segment ends here at the latest, keyframe or not.
+    pub limit_ms: u64,
+    /// TARGETDURATION is at least this.
+    pub target_ms: u64,
+    /// How much is listed.
+    pub window_ms: u64,
+    /// Length of a partial segment.
+    pub part_ms: u64,
+    /// Whether video segments end at keyframes only (until `limit_ms`).
+    pub wait_key: bool,
+    /// Audio is served.
+    pub audio: bool,
+    /// Video is served.
+    pub video: bool,
+    /// Bytes held at most.
+    pub budget: usize,
+    /// Number of the first segment.
+    pub first_sequence: u64,
+    /// Segments for each AES-128 key; 0: nothing is encrypted. TS only.
+    pub segments_per_key: u32,
+    /// What keys and initialization vectors are derived from.
+    pub secret: [u8; 32],
+}
+
+/// The clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds of a clock that never steps back.
+    pub mono_ms: u64,
+    /// Milliseconds since 1970, for names.
+    pub unix_ms: u64,
+}
+
+/// The bytes of one resource, as they came from the packager.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Body {
+    /// In this order.
+    pub chunks: Vec<Bytes>,
+    /// Their length together.
+    pub len: u64,
+}
+
+impl Body {
+    fn new(chunks: Vec<Bytes>) -> Body {
+        let len = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        Body { chunks, len }
+    }
+
+    fn size(&self) -> usize {
+        usize::try_from(self.len).unwrap_or(usize::MAX)
+    }
+}
+
+/// What a resource is, for its content type and how long it may be cached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// A segment of MPEG-TS.
+    Ts,
+    /// A segment, part or initialization segment of MP4.
+    Mp4,
+    /// A key.
+    Key,
+}
+
+/// The answer to a request for a playlist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Playlist {
+    /// The text as it is now.
+    Text(Rc<str>),
+    /// It comes with the next segment or part; ask again then, or answer 503 after this many milliseconds.
+    Wait(u64),
+    /// The request makes no sense, for this reason: 400.
+    Bad(&'static str),
+}
+
+/// The answer to a request for anything else.
+#[derive(Debug, Clone)]
+pub enum File {
+    /// Its bytes, while they are kept.
+    Body(Content, Weak<Body>),
+    /// A part that is announced; ask again at the next change, or answer 404 after this many milliseconds.
+    Wait(u64),
+}
+
+/// What a push did that others may wait for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The playlist has changed.
+    pub changed: bool,
+    /// Segments completed.
+    pub segments: u32,
+}
+
+/// Frames held back at the start of a publisher until it is known what the stream carries.
+const MAX_HELD: usize = 512;
+
+/// The codecs of a stream.
+pub type Tracks = (Option<VideoCodec>, Option<AudioCodec>);
+
+/// Makes a packager, or says why there is none for these codecs.
+pub type Make = fn(Kindred, Option<VideoCodec>, Option<AudioCodec>) -> Result<Box<dyn Packager>, String>;
+
+/// HLS of one stream.
+#[derive(Debug)]
+pub struct Hls {
+    settings: Settings,
+    make: Make,
+    /// One for each run of frames that go on from each other.
+    packager: Option<Box<dyn Packager>>,
+    tracks: Tracks,
+    refusal: Option<String>,
+    names: Names,
+    cutter: Cutter,
+    keys: Option<Keys>,
+    window: Window,
+    /// Frames that wait until the stream is ready; `None` once it was.
+    held: Option<Vec<Frame>>,
+    /// The audio and video headers in force, and the version of the set that they were read from.
+    headers: Option<(u64, Vec<Bytes>)>,
+    /// Video is announced or was seen.
+    video: bool,
+    pieces: Vec<Piece>,
+    made: Vec<Made>,
+}
+
+impl Hls {
+    /// HLS of a stream that has yet to begin.
+    pub fn new(settings: Settings, names: Names, make: Make) -> Hls {
+        let keys =
+            (settings.segments_per_key > 0).then(|| Keys::new(settings.secret, settings.segments_per_key));
+        Hls {
+            packager: None,
+            tracks: (None, None),
+            refusal: None,
+            cutter: Cutter::new(&settings),
+            window: Window::new(&settings),
+            make,
+            names,
+            keys,
+            held: Some(Vec::new()),
+            headers: None,
+            video: false,
+            pieces: Vec::new(),
+            made: Vec::new(),
+            settings,
+        }
+    }
+
+    /// The settings it runs under.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Takes the stream's next frame, and what the stream carries once that is known: then the first segment has all
+    /// tracks.
+    pub fn push(&mut self, frame: &Frame, tracks: Option<Tracks>, now: Now) -> Progress {
+        let wanted = match frame.kind {
+            Kind::Audio => self.settings.audio,
+            Kind::Video => self.settings.video,
+            Kind::Script => true,
+        };
+        if !wanted {
+            return Progress::default();
+        }
+        self.tracks = tracks.unwrap_or(self.tracks);
+        match &mut self.held {
+            None => self.feed(frame),
+            Some(held) => {
+                held.push(frame.clone());
+                if tracks.is_none() && held.len() < MAX_HELD {
+                    return Progress::default();
+                }
+                // Headers first: then the packager knows all tracks when it makes its first piece.
+                let held = self.held.take().unwrap_or_default();
+                let (headers, media): (Vec<_>, Vec<_>) = held.iter().partition(|f| f.role == Role::Header);
+                for frame in headers.into_iter().chain(media) {
+                    self.feed(frame);
+                }
+            }
+        }
+        self.settle(now)
+    }
+
+    /// Another publisher begins: what comes does not go on from what was.
+    pub fn discontinuity(&mut self, now: Now) -> Progress {
+        let progress = self.interrupt(now);
+        self.window.reopen();
+        progress
+    }
+
+    /// The publisher is gone and may come back: the segment in the making is completed.
+    pub fn interrupt(&mut self, now: Now) -> Progress {
+        for frame in self.held.take().unwrap_or_default() {
+            self.feed(&frame);
+        }
+        self.flush();
+        self.held = Some(Vec::new());
+        self.headers = None;
+        self.settle(now)
+    }
+
+    /// The stream is over: the playlist gets its end, and everything listed stays until this is dropped.
+    pub fn end(&mut self, now: Now) -> Progress {
+        let mut progress = self.interrupt(now);
+        self.cutter.finish(&mut self.made);
+        progress.segments += self.settle(now).segments;
+        self.window.end();
+        Progress { changed: true, ..progress }
+    }
+
+    /// The playlist. `query` may hold `_HLS_msn` and `_HLS_part`.
+    pub fn playlist(&mut self, query: &str) -> Playlist {
+        let low_latency = self.settings.variant == Variant::LowLatency;
+        let asked = match playlist::Reload::from_query(query).filter(|_| low_latency) {
+            None => None,
+            Some(Ok(asked)) => Some(asked),
+            Some(Err(why)) => return Playlist::Bad(why),
+        };
+        match self.window.has(asked) {
+            Ok(true) => Playlist::Text(self.window.text(&self.names, self.settings.variant)),
+            Ok(false) => Playlist::Wait(self.window.patience_ms()),
+            Err(why) => Playlist::Bad(why),
+        }
+    }
+
+    /// The segment, part, initialization segment or key of this name (a path without its first slash).
+    pub fn file(&self, name: &str) -> Option<File> {
+        self.window.file(name).map(|(content, body)| File::Body(content, Rc::downgrade(body))).or_else(|| {
+            let hinted = self.window.hint(&self.names, self.settings.variant)?;
+            (&*hinted == name).then(|| File::Wait(self.window.patience_ms()))
+        })
+    }
+
+    /// Drops what nobody may ask for any more.
+    pub fn expire(&mut self, now: Now) {
+        self.window.expire(now.mono_ms);
+    }
+
+    /// Bytes held, those of the segment in the making included.
+    pub fn bytes(&self) -> usize {
+        self.window.bytes().saturating_add(self.cutter.bytes())
+    }
+
+    /// Segments that left the list, or went before their time, because of the budget.
+    pub fn squeezed(&self) -> u64 {
+        self.window.squeezed()
+    }
+
+    /// Why there are no segments: the container cannot carry this publisher's codecs.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
+    }
+
+    fn feed(&mut self, frame: &Frame) {
+        if frame.role != Role::Header
+            && self.headers.as_ref().is_none_or(|(version, _)| *version != frame.codec.version)
+        {
+            self.compare_headers(frame);
+        }
+        let mut pieces = std::mem::take(&mut self.pieces);
+        if let Some(packager) = self.packager() {
+            packager.push(frame, &mut pieces);
+        }
+        self.pieces = pieces;
+        self.video = self.settings.video
+            && (frame.kind == Kind::Video
+                || frame.codec.headers().iter().any(|(key, _)| key.kind() == Kind::Video));
+        for piece in self.pieces.drain(..) {
+            self.cutter.take(piece, self.video, &mut self.made);
+        }
+    }
+
+    fn packager(&mut self) -> Option<&mut Box<dyn Packager>> {
+        if self.packager.is_none() && self.refusal.is_none() {
+            let container =
+                if self.settings.variant == Variant::Ts { Container::Ts } else { Container::Fmp4 };
+            let filter = Filter { audio: self.settings.audio, video: self.settings.video };
+            match (self.make)(Kindred { container, filter }, self.tracks.0, self.tracks.1) {
+                Ok(packager) => self.packager = Some(packager),
+                Err(why) => self.refusal = Some(why),
+            }
+        }
+        self.packager.as_mut()
+    }
+
+    /// Another configuration of a track, or another number of tracks, is a discontinuity.
+    fn compare_headers(&mut self, frame: &Frame) {
+        let audio_video = frame.codec.headers().iter().filter(|(key, _)| match key {
+            HeaderKey::Video(_) => self.settings.video,
+            HeaderKey::Audio(_) => self.settings.audio,
+            HeaderKey::Metadata | HeaderKey::VideoInfo(_) => false,
+        });
+        let list: Vec<Bytes> = audio_video.map(|(_, bytes)| bytes.clone()).collect();
+        let changed = self.headers.as_ref().is_some_and(|(_, before)| *before != list);
+        self.headers = Some((frame.codec.version, list));
+        if changed {
+            self.flush();
+        }
+    }
+
+    /// Completes what the packager holds and the segment in the making; a new packager begins.
+    fn flush(&mut self) {
+        if let Some(mut packager) = self.packager.take() {
+            packager.finish(&mut self.pieces);
+        }
+        self.refusal = None;
+        for piece in self.pieces.drain(..) {
+            self.cutter.take(piece, self.video, &mut self.made);
+        }
+        self.cutter.interrupt(&mut self.made);
+    }
+
+    /// Puts what was made into the window.
+    fn settle(&mut self, now: Now) -> Progress {
+        let mut progress = Progress { changed: !self.made.is_empty(), segments: 0 };
+        for made in self.made.drain(..) {
+            match made {
+                Made::Init(bytes) => self.window.init(bytes, &self.names, now),
+                Made::Open { discontinuity } => self.window.open(discontinuity, &self.names, now),
+                Made::Break => self.window.mark_discontinuity(),
+                Made::Part(part) => self.window.part(part, &self.names),
+                Made::Close { ms } => {
+                    self.window.close(ms, &self.names, self.keys.as_mut(), now);
+                    progress.segments += 1;
+                }
+            }
+        }
+        self.window.part_target(self.cutter.part_target_ms());
+        self.window.slide(now.mono_ms, self.cutter.bytes());
+        progress
+    }
+}

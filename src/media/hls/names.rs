@@ -1,0 +1,264 @@
+//! Names of playlists, segments, parts and keys, from templates such as `[app]/[stream]-[seq].ts`.
+//!
+//! A name is a path without its first slash; a URI is what a playlist calls it: relative to the playlist, with every
+//! octet escaped that could mean something else. What stands in a template as a variable is replaced once: a stream
+//! whose name looks like a variable stays what it is. Dates are in UTC.
+
+use crate::wire::names::StreamName;
+use std::fmt::Write;
+use std::rc::Rc;
+
+/// The templates of a vhost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Templates {
+    /// Path of the playlist.
+    pub playlist: String,
+    /// Path of a segment, with `[seq]` or `[timestamp]`. Parts and initialization segments are named after it.
+    pub segment: String,
+    /// Path of a key.
+    pub key: String,
+    /// What the URI of a segment begins with, instead of being relative: `http://cdn.example/`.
+    pub prefix: String,
+    /// What the URI of a key begins with, instead of being relative.
+    pub key_prefix: String,
+}
+
+/// What is known when a name is made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Values {
+    pub(super) sequence: u64,
+    pub(super) unix_ms: u64,
+    pub(super) duration_ms: u64,
+}
+
+/// The names of one stream.
+#[derive(Debug, Clone)]
+pub struct Names {
+    stream: StreamName,
+    templates: Rc<Templates>,
+    playlist: String,
+}
+
+impl Names {
+    /// The names of `stream` after `templates`. With `mp4`, an extension `.ts` becomes `.m4s`.
+    pub fn new(stream: &StreamName, mut templates: Templates, mp4: bool) -> Names {
+        if let Some(stem) = templates.segment.strip_suffix(".ts").filter(|_| mp4) {
+            templates.segment = format!("{stem}.m4s");
+        }
+        let playlist = expand(&templates.playlist, stream, Values::default());
+        Names { stream: stream.clone(), templates: Rc::new(templates), playlist }
+    }
+
+    /// The playlist's name.
+    pub fn playlist(&self) -> &str {
+        &self.playlist
+    }
+
+    pub(super) fn segment(&self, values: Values) -> Rc<str> {
+        expand(&self.templates.segment, &self.stream, values).into()
+    }
+
+    /// Part `n` of a segment: its number stands before the extension.
+    pub(super) fn part(&self, segment: &str, n: usize) -> Rc<str> {
+        let (stem, extension) = split_extension(segment);
+        format!("{stem}.{n}{extension}").into()
+    }
+
+    /// The initialization segment that is first needed by segment `values.sequence`.
+    pub(super) fn init(&self, values: Values) -> Rc<str> {
+        let segment = self.segment(values);
+        format!("{}.init.mp4", split_extension(&segment).0).into()
+    }
+
+    pub(super) fn key(&self, values: Values) -> Rc<str> {
+        expand(&self.templates.key, &self.stream, values).into()
+    }
+
+    /// How the playlist refers to a segment, part or initialization segment.
+    pub(super) fn uri(&self, name: &str) -> String {
+        self.refer(&self.templates.prefix, name)
+    }
+
+    /// How the playlist refers to a key.
+    pub(super) fn key_uri(&self, name: &str) -> String {
+        self.refer(&self.templates.key_prefix, name)
+    }
+
+    fn refer(&self, prefix: &str, name: &str) -> String {
+        if prefix.is_empty() {
+            return relative(&self.playlist, name);
+        }
+        let slash = if prefix.ends_with(['/', '=']) { "" } else { "/" };
+        format!("{}{slash}{}", quotable(prefix), escape(name))
+    }
+}
+
+/// Whether names after `template` change with the time or the length of a segment, so that none is known beforehand.
+pub fn tells_time(template: &str) -> bool {
+    ["[timestamp]", "[duration]", "[2006]", "[01]", "[02]", "[15]", "[04]", "[05]", "[999]"]
+        .iter()
+        .any(|variable| template.contains(variable))
+}
+
+fn split_extension(name: &str) -> (&str, &str) {
+    match name.rfind('.').filter(|at| !name.get(*at..).unwrap_or("").contains('/')) {
+        Some(at) => name.split_at_checked(at).unwrap_or((name, "")),
+        None => (name, ""),
+    }
+}
+
+fn expand(template: &str, stream: &StreamName, values: Values) -> String {
+    let (year, month, day) = civil(values.unix_ms / 86_400_000);
+    let of_day = values.unix_ms % 86_400_000;
+    let mut out = String::new();
+    let mut rest = template;
+    while let Some((before, from)) = rest.find('[').and_then(|at| rest.split_at_checked(at)) {
+        out.push_str(before);
+        let end = from.find(']').map_or(from.len(), |at| at + 1);
+        let (variable, after) = from.split_at_checked(end).unwrap_or((from, ""));
+        rest = after;
+        let _ = match variable {
+            "[vhost]" => write!(out, "{}", stream.vhost()),
+            "[app]" => write!(out, "{}", stream.app()),
+            "[stream]" => write!(out, "{}", stream.stream()),
+            "[seq]" => write!(out, "{}", values.sequence),
+            "[timestamp]" => write!(out, "{}", values.unix_ms),
+            "[duration]" => write!(out, "{}", values.duration_ms),
+            "[2006]" => write!(out, "{year:04}"),
+            "[01]" => write!(out, "{month:02}"),
+            "[02]" => write!(out, "{day:02}"),
+            "[15]" => write!(out, "{:02}", of_day / 3_600_000),
+            "[04]" => write!(out, "{:02}", of_day / 60_000 % 60),
+            "[05]" => write!(out, "{:02}", of_day / 1000 % 60),
+            "[999]" => write!(out, "{:03}", of_day % 1000),
+            other => write!(out, "{other}"),
+        };
+    }
+    out.push_str(rest);
+    out.trim_start_matches(['/', '.']).to_owned()
+}
+
+/// Year, month and day of a day since 1970 (Gregorian; years begin in March while counting).
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let era = days / 146_097;
+    let of_era = days % 146_097;
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+/// The URI reference that leads from the playlist to `name`.
+fn relative(playlist: &str, name: &str) -> String {
+    let (mut from, mut to) = (playlist, name);
+    while let (Some((a, from_rest)), Some((b, to_rest))) = (from.split_once('/'), to.split_once('/')) {
+        if a != b {
+            break;
+        }
+        (from, to) = (from_rest, to_rest);
+    }
+    "../".repeat(from.matches('/').count()) + &escape(to)
+}
+
+/// Leaves letters, digits and a few marks; the rest is escaped.
+fn escape(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+/// A prefix of the configuration is taken as it is, but for what would end a line or a quoted string.
+fn quotable(prefix: &str) -> String {
+    prefix.chars().filter(|c| !c.is_control() && *c != '"').collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn templates() -> Templates {
+        Templates {
+            playlist: "[app]/[stream].m3u8".into(),
+            segment: "[app]/[stream]-[seq].ts".into(),
+            key: "[app]/[stream]-[seq].key".into(),
+            prefix: String::new(),
+            key_prefix: String::new(),
+        }
+    }
+
+    fn names(app: &str, stream: &str, change: impl FnOnce(&mut Templates), mp4: bool) -> Names {
+        let mut templates = templates();
+        change(&mut templates);
+        Names::new(&StreamName::new("", app, stream).unwrap(), templates, mp4)
+    }
+
+    const AT: Values = Values { sequence: 7, unix_ms: 951_827_696_789, duration_ms: 2000 };
+
+    #[test]
+    fn variables_are_replaced() {
+        let names = names(
+            "live/a",
+            "x",
+            |t| {
+                t.segment = "[vhost]/[app]/[2006]-[01]-[02]/[15][04][05].[999]-[stream]-[seq]-[duration]-[timestamp]-[what].ts".into()
+            },
+            false,
+        );
+        let name = names.segment(AT);
+        assert_eq!(&*name, "__defaultVhost__/live/a/2000-02-29/123456.789-x-7-2000-951827696789-[what].ts");
+        assert_eq!(civil(0), (1970, 1, 1));
+        assert_eq!(civil(20_454), (2026, 1, 1));
+    }
+
+    #[test]
+    fn names_that_look_like_variables_or_markup_stay_what_they_are() {
+        let names = names("live", "a[seq]\"#?% b:c", |_| {}, false);
+        let name = names.segment(AT);
+        assert_eq!(&*name, "live/a[seq]\"#?% b:c-7.ts");
+        let uri = names.uri(&name);
+        assert_eq!(uri, "a%5Bseq%5D%22%23%3F%25%20b%3Ac-7.ts");
+        assert_eq!(crate::wire::names::percent_decode(&uri).unwrap(), "a[seq]\"#?% b:c-7.ts");
+    }
+
+    #[test]
+    fn uris_lead_from_the_playlist_to_the_file() {
+        assert_eq!(relative("live/x.m3u8", "live/x-1.ts"), "x-1.ts");
+        assert_eq!(relative("x.m3u8", "live/x-1.ts"), "live/x-1.ts");
+        assert_eq!(relative("a/b/x.m3u8", "a/c/d/x-1.ts"), "../c/d/x-1.ts");
+        assert_eq!(relative("hls/x.m3u8", "x-1.ts"), "../x-1.ts");
+        let cdn = names("live", "x", |t| t.prefix = "http://cdn.example/p".into(), false);
+        assert_eq!(cdn.uri("live/x-1.ts"), "http://cdn.example/p/live/x-1.ts");
+        let keys = names("live", "x", |t| t.key_prefix = "https://keys/?f=".into(), false);
+        assert_eq!(
+            (keys.key_uri("live/x-1.key"), keys.uri("live/x-1.ts")),
+            ("https://keys/?f=live/x-1.key".into(), "x-1.ts".into())
+        );
+    }
+
+    #[test]
+    fn parts_and_initialization_segments_are_named_after_segments() {
+        let names = names("li.ve", "x", |_| {}, true);
+        let name = names.segment(AT);
+        assert_eq!(&*name, "li.ve/x-7.m4s");
+        assert_eq!(&*names.part(&name, 3), "li.ve/x-7.3.m4s");
+        assert_eq!(&*names.init(AT), "li.ve/x-7.init.mp4");
+        assert_eq!(split_extension("li.ve/x"), ("li.ve/x", ""));
+    }
+
+    #[test]
+    fn a_template_cannot_climb_out() {
+        assert_eq!(
+            names("live", "x", |t| t.playlist = "/../[stream].m3u8".into(), false).playlist(),
+            "x.m3u8"
+        );
+    }
+}

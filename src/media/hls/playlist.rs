@@ -1,0 +1,136 @@
+//! The text of a media playlist.   Spec: RFC 8216, section 4; RFC 8216bis, sections 4.4 and 6.2.5.
+
+use super::Variant;
+use super::names::Names;
+use super::window::{Item, ListedPart, Open, Segment};
+use std::collections::VecDeque;
+use std::fmt::Write;
+
+/// Parts are listed for segments at most this many target durations from the end (RFC 8216bis, 4.4.4.9).
+const PARTS_FOR: u64 = 3;
+/// PART-HOLD-BACK in part targets: at least two, better three (RFC 8216bis, 4.4.3.8).
+const HOLD_BACK: u64 = 3;
+
+/// What a blocking request asks for: a playlist that holds this segment, or this part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reload {
+    pub(super) sequence: u64,
+    pub(super) part: Option<u64>,
+}
+
+impl Reload {
+    /// `_HLS_msn=N` and `_HLS_part=N` of a query string; `None` when there is neither.
+    pub(super) fn from_query(query: &str) -> Option<Result<Reload, &'static str>> {
+        let find = |name: &str| {
+            query
+                .split('&')
+                .find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name))
+                .map(|(_, v)| v)
+        };
+        match (find("_HLS_msn"), find("_HLS_part")) {
+            (None, None) => None,
+            (None, Some(_)) => Some(Err("_HLS_part needs _HLS_msn")),
+            (Some(sequence), part) => Some(match (sequence.parse(), part.map(str::parse).transpose()) {
+                (Ok(sequence), Ok(part)) => Ok(Reload { sequence, part }),
+                _ => Err("_HLS_msn and _HLS_part are numbers"),
+            }),
+        }
+    }
+}
+
+/// What a playlist is made from.
+pub(super) struct View<'a> {
+    pub(super) names: &'a Names,
+    pub(super) variant: Variant,
+    pub(super) target_s: u64,
+    pub(super) part_target_ms: u64,
+    /// Of the first segment listed.
+    pub(super) sequence: u64,
+    pub(super) discontinuity_sequence: u64,
+    pub(super) listed: &'a VecDeque<Segment>,
+    pub(super) open: Option<&'a Open>,
+    pub(super) init: Option<&'a Item>,
+    pub(super) hint: Option<std::rc::Rc<str>>,
+    pub(super) ended: bool,
+}
+
+/// The playlist. Every line ends in a newline.
+pub(super) fn text(view: &View<'_>) -> String {
+    let mut out = String::with_capacity(256 + view.listed.len() * 64);
+    head(view, &mut out);
+    let total: u64 = view.listed.iter().map(|segment| segment.ms).sum();
+    let with_parts = total.saturating_sub(view.target_s.saturating_mul(1000 * PARTS_FOR));
+    let mut before = 0u64;
+    let (mut init, mut key): (Option<&str>, Option<&str>) = (None, None);
+    for segment in view.listed {
+        if segment.discontinuity {
+            out.push_str("#EXT-X-DISCONTINUITY\n");
+        }
+        if let Some((_, item)) = segment.key.as_ref().filter(|(_, item)| key != Some(&item.name)) {
+            let _ = writeln!(out, "#EXT-X-KEY:METHOD=AES-128,URI=\"{}\"", view.names.key_uri(&item.name));
+            key = Some(&item.name);
+        }
+        map(view, segment.init.as_deref(), &mut init, &mut out);
+        if before >= with_parts {
+            parts(view, &segment.parts, &mut out);
+        }
+        before = before.saturating_add(segment.ms);
+        let uri = view.names.uri(&segment.item.name);
+        let _ = writeln!(out, "#EXTINF:{},\n{uri}", seconds(segment.ms));
+    }
+    if view.ended {
+        out.push_str("#EXT-X-ENDLIST\n");
+    } else if view.variant == Variant::LowLatency {
+        if let Some(open) = view.open.filter(|open| !open.parts.is_empty()) {
+            if open.discontinuity {
+                out.push_str("#EXT-X-DISCONTINUITY\n");
+            }
+            map(view, view.init, &mut init, &mut out);
+            parts(view, &open.parts, &mut out);
+        }
+        if let Some(hint) = &view.hint {
+            let _ = writeln!(out, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{}\"", view.names.uri(hint));
+        }
+    }
+    out
+}
+
+fn head(view: &View<'_>, out: &mut String) {
+    let version = match view.variant {
+        Variant::Ts => 3,
+        Variant::Fmp4 => 7,
+        Variant::LowLatency => 9,
+    };
+    let _ = writeln!(out, "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{}", view.target_s);
+    if view.variant == Variant::LowLatency {
+        let hold_back = seconds(view.part_target_ms.saturating_mul(HOLD_BACK));
+        let _ = writeln!(out, "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK={hold_back}");
+        let _ = writeln!(out, "#EXT-X-PART-INF:PART-TARGET={}", seconds(view.part_target_ms));
+    }
+    let _ = writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", view.sequence);
+    if view.discontinuity_sequence > 0 {
+        let _ = writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", view.discontinuity_sequence);
+    }
+    if view.variant != Variant::Ts && view.listed.iter().all(|segment| segment.independent) {
+        out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
+    }
+}
+
+fn map<'a>(view: &View<'_>, item: Option<&'a Item>, last: &mut Option<&'a str>, out: &mut String) {
+    if let Some(item) = item.filter(|item| *last != Some(&item.name)) {
+        let _ = writeln!(out, "#EXT-X-MAP:URI=\"{}\"", view.names.uri(&item.name));
+        *last = Some(&item.name);
+    }
+}
+
+fn parts(view: &View<'_>, parts: &[ListedPart], out: &mut String) {
+    for part in parts {
+        let (length, uri) = (seconds(part.ms), view.names.uri(&part.item.name));
+        let independent = if part.independent { ",INDEPENDENT=YES" } else { "" };
+        let _ = writeln!(out, "#EXT-X-PART:DURATION={length},URI=\"{uri}\"{independent}");
+    }
+}
+
+fn seconds(ms: u64) -> String {
+    format!("{}.{:03}", ms / 1000, ms % 1000)
+}

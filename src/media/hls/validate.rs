@@ -1,0 +1,320 @@
+//! Apple's rules for live playlists, checked over every version that a stream's playlist goes through.
+//! Spec: RFC 8216, sections 4.3 and 6.2; RFC 8216bis, sections 4.4.3.7 to 4.4.5.3 and 6.2.5.
+
+use super::{Body, Content, File, Hls, Playlist, Variant};
+use std::collections::BTreeMap;
+use std::hash::Hasher;
+use std::rc::Rc;
+
+/// What was said of a segment; it must never be said otherwise.
+#[derive(Debug, Clone, PartialEq)]
+struct Said {
+    uri: String,
+    extinf: String,
+    /// Discontinuities before and at it since the stream began.
+    discontinuities: u64,
+    map: Option<String>,
+    key: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Part {
+    ms: u64,
+    uri: String,
+    independent: bool,
+}
+
+#[derive(Debug, Default)]
+struct Parsed {
+    target: u64,
+    sequence: u64,
+    discontinuity: u64,
+    part_target: u64,
+    hold_back: u64,
+    segments: Vec<(Said, Vec<Part>)>,
+    trailing: Vec<Part>,
+    hint: Option<String>,
+    ended: bool,
+}
+
+/// Follows one stream.
+#[derive(Debug, Default)]
+pub(super) struct Validator {
+    said: BTreeMap<u64, Said>,
+    /// Those listed for each segment, and whether it is complete.
+    parts: BTreeMap<u64, (Vec<Part>, bool)>,
+    bodies: BTreeMap<String, u64>,
+    hint: Option<(u64, String)>,
+    last: Option<(u64, u64, u64, u64)>,
+    /// When a segment left the list, and how long it has to stay from then.
+    left: BTreeMap<u64, u64>,
+    /// Longest and count of all segments.
+    pub(super) longest_ms: u64,
+    pub(super) versions: u64,
+    pub(super) discontinuities: u64,
+    pub(super) total_ms: u64,
+    text: Option<Rc<str>>,
+    /// The budget may take segments before their time.
+    pub(super) squeezed: bool,
+    pub(super) parts_seen: u64,
+}
+
+fn ms(text: &str) -> u64 {
+    let (whole, part) = text.split_once('.').expect("seconds with decimals");
+    assert_eq!(part.len(), 3, "{text}");
+    whole.parse::<u64>().unwrap() * 1000 + part.parse::<u64>().unwrap()
+}
+
+fn attribute<'a>(list: &'a str, name: &str) -> Option<&'a str> {
+    let at = list.split(',').find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name))?.1;
+    Some(at.trim_matches('"'))
+}
+
+fn parse(text: &str, variant: Variant) -> Parsed {
+    assert!(text.ends_with('\n'), "the last line is whole");
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("#EXTM3U"));
+    let mut p = Parsed { part_target: 0, ..Parsed::default() };
+    let (mut map, mut key, mut extinf, mut parts) = (None, None, None, Vec::new());
+    let mut discontinuities = 0;
+    let mut version = 0;
+    for line in lines {
+        assert!(!p.ended, "nothing follows ENDLIST: {line}");
+        let (tag, value) = line.split_once(':').unwrap_or((line, ""));
+        match tag {
+            "#EXT-X-VERSION" => version = value.parse().unwrap(),
+            "#EXT-X-TARGETDURATION" => p.target = value.parse().unwrap(),
+            "#EXT-X-MEDIA-SEQUENCE" => p.sequence = value.parse().unwrap(),
+            "#EXT-X-DISCONTINUITY-SEQUENCE" => {
+                assert!(p.segments.is_empty());
+                p.discontinuity = value.parse().unwrap();
+            }
+            "#EXT-X-INDEPENDENT-SEGMENTS" => {}
+            "#EXT-X-DISCONTINUITY" => discontinuities += 1,
+            "#EXT-X-MAP" => map = attribute(value, "URI").map(str::to_owned),
+            "#EXT-X-KEY" => {
+                assert_eq!(attribute(value, "METHOD"), Some("AES-128"));
+                key = attribute(value, "URI").map(str::to_owned);
+            }
+            "#EXTINF" => {
+                assert_eq!(extinf, None);
+                extinf = Some(value.strip_suffix(',').unwrap().to_owned());
+            }
+            "#EXT-X-SERVER-CONTROL" => {
+                assert_eq!(attribute(value, "CAN-BLOCK-RELOAD"), Some("YES"));
+                p.hold_back = ms(attribute(value, "PART-HOLD-BACK").unwrap());
+            }
+            "#EXT-X-PART-INF" => p.part_target = ms(attribute(value, "PART-TARGET").unwrap()),
+            "#EXT-X-PART" => parts.push(Part {
+                ms: ms(attribute(value, "DURATION").unwrap()),
+                uri: attribute(value, "URI").unwrap().to_owned(),
+                independent: attribute(value, "INDEPENDENT") == Some("YES"),
+            }),
+            "#EXT-X-PRELOAD-HINT" => {
+                assert_eq!(attribute(value, "TYPE"), Some("PART"));
+                p.hint = attribute(value, "URI").map(str::to_owned);
+            }
+            "#EXT-X-ENDLIST" => p.ended = true,
+            uri => {
+                assert!(!uri.starts_with('#') && !uri.is_empty(), "unknown line {line:?}");
+                assert!(uri.is_ascii() && !uri.contains(['"', ' ', ',']), "{uri}");
+                let said = Said {
+                    uri: line.to_owned(),
+                    extinf: extinf.take().expect("EXTINF before the URI"),
+                    discontinuities: p.discontinuity + discontinuities,
+                    map: map.clone(),
+                    key: key.clone(),
+                };
+                p.segments.push((said, std::mem::take(&mut parts)));
+            }
+        }
+    }
+    assert_eq!(extinf, None);
+    p.trailing = parts;
+    let expected = match variant {
+        Variant::Ts => 3,
+        Variant::Fmp4 => 7,
+        Variant::LowLatency => 9,
+    };
+    assert_eq!(version, expected);
+    if variant != Variant::Ts {
+        assert!(p.segments.iter().all(|(said, _)| said.map.is_some()), "every segment has a map\n{text}");
+    }
+    p
+}
+
+impl Validator {
+    /// Looks at the playlist as it is at `now` (milliseconds), and at what it lists.
+    pub(super) fn look(&mut self, hls: &mut Hls, now: u64) {
+        let text = match hls.playlist("") {
+            Playlist::Text(text) => text,
+            Playlist::Wait(_) => return assert!(self.text.is_none(), "a playlist does not go away"),
+            Playlist::Bad(why) => panic!("{why}"),
+        };
+        self.check_left(hls, now);
+        if self.text.as_ref() == Some(&text) {
+            return;
+        }
+        let variant = hls.settings().variant;
+        let p = parse(&text, variant);
+        self.versions += 1;
+        self.check_numbers(&p, now, &text);
+        let mut start = Vec::new();
+        for (n, (said, parts)) in (p.sequence..).zip(&p.segments) {
+            let length = ms(&said.extinf);
+            assert!((length + 500) / 1000 <= p.target, "TARGETDURATION {} under {length} ms", p.target);
+            match self.said.get(&n) {
+                Some(before) => assert_eq!(before, said, "a listed segment changed\n{text}"),
+                None => {
+                    assert!(self.said.last_key_value().is_none_or(|(last, _)| n == last + 1), "a gap at {n}");
+                    self.longest_ms = self.longest_ms.max(length);
+                    self.total_ms += length;
+                    self.said.insert(n, said.clone());
+                    self.check_body(hls, said, variant);
+                }
+            }
+            if !parts.is_empty() {
+                self.check_parts(hls, n, parts, &p, Some(said), &text);
+            } else if variant == Variant::LowLatency {
+                assert!(start.is_empty(), "segments with parts are the last\n{text}");
+            }
+            start.extend(parts.first().cloned());
+        }
+        let next = p.sequence + p.segments.len() as u64;
+        if variant == Variant::LowLatency {
+            assert!(p.hold_back >= 2 * p.part_target, "PART-HOLD-BACK");
+            assert!(p.hint.is_some() != p.ended, "a hint until the end\n{text}");
+            self.check_parts(hls, next, &p.trailing, &p, None, &text);
+            self.check_hint(&p, &text);
+        } else {
+            assert!(p.trailing.is_empty() && p.hint.is_none());
+        }
+        self.discontinuities =
+            p.segments.last().map_or(self.discontinuities, |(said, _)| said.discontinuities);
+        self.text = Some(text);
+    }
+
+    fn check_numbers(&mut self, p: &Parsed, now: u64, text: &str) {
+        let count = p.segments.len() as u64;
+        if let Some((sequence, end, discontinuity, target)) = self.last {
+            assert!(p.sequence >= sequence, "MEDIA-SEQUENCE went back");
+            assert!(p.sequence + count >= end, "the list lost its end");
+            assert!(p.discontinuity >= discontinuity, "DISCONTINUITY-SEQUENCE went back");
+            assert!(p.target >= target, "TARGETDURATION went back");
+            if p.sequence > sequence && !self.squeezed {
+                let total: u64 = p.segments.iter().map(|(said, _)| ms(&said.extinf)).sum();
+                assert!(total >= 3 * p.target * 1000, "shorter than three target durations\n{text}");
+                for n in sequence..p.sequence {
+                    // The segment's length and that of the longest list that held it; the list did not shrink here.
+                    self.left.insert(n, now + ms(&self.said[&n].extinf) + total);
+                }
+            }
+        }
+        self.last = Some((p.sequence, p.sequence + count, p.discontinuity, p.target));
+    }
+
+    /// What left the list is still there for as long as it has to be.
+    fn check_left(&mut self, hls: &Hls, now: u64) {
+        self.left.retain(|_, until| *until > now);
+        // They go in order, so the oldest speaks for all.
+        if let Some(n) = self.left.keys().next().filter(|_| !self.squeezed) {
+            assert!(body(hls, &self.said[n].uri).is_some(), "segment {n} went too early");
+        }
+    }
+
+    fn check_body(&mut self, hls: &Hls, said: &Said, variant: Variant) {
+        let (content, bytes) = body(hls, &said.uri).expect("a listed segment can be had");
+        assert!(self.bodies.insert(said.uri.clone(), sum(&bytes)).is_none(), "{} was used before", said.uri);
+        let whole: Vec<u8> = bytes.chunks.concat();
+        assert_eq!(whole.len() as u64, bytes.len);
+        match variant {
+            Variant::Ts if said.key.is_none() => {
+                assert_eq!((content, whole.len() % 188), (Content::Ts, 0));
+                assert!(whole.chunks(188).all(|packet| packet[0] == 0x47));
+                assert_eq!(whole[1] & 0x1f, 0, "PAT first");
+                assert_eq!(whole[2], 0, "PAT first");
+            }
+            Variant::Ts => {
+                assert_eq!(whole.len() % 16, 0);
+                let (content, key) = body(hls, said.key.as_ref().unwrap()).expect("the key can be had");
+                assert_eq!((content, key.len), (Content::Key, 16));
+            }
+            Variant::Fmp4 | Variant::LowLatency => {
+                assert_eq!((content, &whole[4..8]), (Content::Mp4, &b"moof"[..]));
+                let (_, init) = body(hls, said.map.as_ref().unwrap()).expect("the map can be had");
+                assert_eq!(&init.chunks.concat()[4..8], b"ftyp");
+            }
+        }
+    }
+
+    fn check_parts(
+        &mut self,
+        hls: &Hls,
+        n: u64,
+        parts: &[Part],
+        p: &Parsed,
+        segment: Option<&Said>,
+        text: &str,
+    ) {
+        let whole = segment.is_some();
+        let (before, done) = self.parts.entry(n).or_default();
+        assert!(parts.starts_with(before), "listed parts changed: {before:?}\n{text}");
+        if std::mem::replace(done, whole) == whole && before.len() == parts.len() {
+            return;
+        }
+        self.parts_seen += (parts.len() - before.len()) as u64;
+        before.clone_from(&parts.to_vec());
+        let not_last = if segment.is_some() { parts.len().saturating_sub(1) } else { parts.len() };
+        for part in parts {
+            assert!(part.ms <= p.part_target, "a part of {} ms over {}\n{text}", part.ms, p.part_target);
+        }
+        // Of a segment in the making, the last part may turn out to be its last.
+        for part in parts.iter().take(if segment.is_some() { not_last } else { not_last.saturating_sub(1) }) {
+            assert!(
+                part.ms * 100 >= p.part_target * 85,
+                "a part of {} ms under 85 % of {}\n{text}",
+                part.ms,
+                p.part_target
+            );
+        }
+        let mut joined = Vec::new();
+        for part in parts {
+            let (_, bytes) = body(hls, &part.uri).expect("a listed part can be had");
+            joined.extend(bytes.chunks.concat());
+        }
+        if let Some(said) = segment {
+            let (_, bytes) = body(hls, &said.uri).unwrap();
+            assert_eq!(joined, bytes.chunks.concat(), "the parts are the segment");
+            let sum: u64 = parts.iter().map(|part| part.ms).sum();
+            assert!(sum <= ms(&said.extinf), "parts of {sum} ms in {}", said.extinf);
+        }
+    }
+
+    /// What was announced is what came.
+    fn check_hint(&mut self, p: &Parsed, text: &str) {
+        let all: Vec<&Part> = p.segments.iter().flat_map(|(_, parts)| parts).chain(&p.trailing).collect();
+        if let Some((count, hint)) = self.hint.take()
+            && self.parts_seen > count
+        {
+            assert!(all.iter().any(|part| part.uri == hint), "the hint {hint} did not come true\n{text}");
+        } else if let Some(hint) = &p.hint {
+            assert!(all.iter().all(|part| part.uri != *hint));
+        }
+        self.hint = p.hint.clone().map(|hint| (self.parts_seen, hint));
+    }
+}
+
+fn sum(body: &Body) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    body.chunks.iter().for_each(|chunk| hasher.write(chunk));
+    hasher.finish()
+}
+
+/// The bytes behind a URI of a playlist of the app `live`.
+fn body(hls: &Hls, uri: &str) -> Option<(Content, Rc<Body>)> {
+    let name = format!("live/{}", crate::wire::names::percent_decode(uri)?);
+    match hls.file(&name)? {
+        File::Body(content, body) => Some((content, body.upgrade().expect("kept"))),
+        File::Wait(_) => None,
+    }
+}
