@@ -39,14 +39,14 @@ pub use error::{ConfError, MAX_REPORTS, Severity, Warning};
 pub use parse::{MAX_ARGS, MAX_DEPTH, MAX_FILE, MAX_TOKENS};
 pub use source::{MAX_INCLUDE_DEPTH, MAX_INCLUDED, MAX_TOTAL};
 pub use typed::{
-    Config, DEFAULT_VHOST, HttpRemux, HttpServer, HttpStatic, IpNet, Jitter, Listen, Log, LogTank, NoStream,
-    OnBusy, Play, Publish, Vhost,
+    Config, DEFAULT_VHOST, Hls, HlsStorage, HlsVariant, HttpRemux, HttpServer, HttpStatic, IpNet, Jitter,
+    Listen, Log, LogTank, NoStream, OnBusy, Play, Publish, Vhost,
 };
 pub use value::Kind;
 
 /// What runs without a file, as a file.
-pub const BUILT_IN: &str =
-    "http_server { enabled on; }\nvhost __defaultVhost__ { http_remux { enabled on; } }\n";
+pub const BUILT_IN: &str = "http_server { enabled on; }\nvhost __defaultVhost__ {\n    http_remux { enabled on; }\n    \
+     hls { enabled on; hls_fragment 2s; hls_window 12s; hls_aof_ratio 6; }\n}\n";
 
 /// A configuration that loaded, and what is worth telling the operator about it.
 #[derive(Debug, Clone, PartialEq)]

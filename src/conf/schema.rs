@@ -3,6 +3,8 @@
 //! Everything about a directive is in its one entry: the checks, the defaults and the reference are made
 //! from it. Only what takes effect is here; what SRS knows beyond that is listed in `srs`, and warned of.
 
+mod hls;
+
 use log::LevelFilter;
 
 use super::error::Reports;
@@ -27,11 +29,13 @@ pub enum Context {
     HttpRemux,
     /// `vhost NAME { http_static { } }`.
     HttpStatic,
+    /// `vhost NAME { hls { } }`.
+    Hls,
 }
 
 impl Context {
     /// All of them.
-    pub const ALL: [Context; 7] = [
+    pub const ALL: [Context; 8] = [
         Context::Root,
         Context::HttpServer,
         Context::Vhost,
@@ -39,6 +43,7 @@ impl Context {
         Context::Publish,
         Context::HttpRemux,
         Context::HttpStatic,
+        Context::Hls,
     ];
 
     /// The name of the block; empty outside all blocks.
@@ -51,6 +56,7 @@ impl Context {
             Context::Publish => "publish",
             Context::HttpRemux => "http_remux",
             Context::HttpStatic => "http_static",
+            Context::Hls => "hls",
         }
     }
 
@@ -59,7 +65,7 @@ impl Context {
         match self {
             Context::Root => None,
             Context::HttpServer | Context::Vhost => Some(Context::Root),
-            Context::Play | Context::Publish | Context::HttpRemux | Context::HttpStatic => {
+            Context::Play | Context::Publish | Context::HttpRemux | Context::HttpStatic | Context::Hls => {
                 Some(Context::Vhost)
             }
         }
@@ -104,6 +110,7 @@ pub fn directives(context: Context) -> &'static [Directive] {
         Context::Publish => PUBLISH,
         Context::HttpRemux => HTTP_REMUX,
         Context::HttpStatic => HTTP_STATIC,
+        Context::Hls => hls::DIRECTIVES,
     }
 }
 
@@ -476,6 +483,14 @@ static VHOST: &[Directive] = &[
         kind: Kind::Block(Context::HttpStatic),
         default: "(absent)",
         docs: "Files over HTTP.",
+        set: nothing,
+    },
+    Directive {
+        name: "hls",
+        aliases: &[],
+        kind: Kind::Block(Context::Hls),
+        default: "(absent)",
+        docs: "Live streams as HLS.",
         set: nothing,
     },
 ];

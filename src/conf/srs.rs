@@ -66,7 +66,6 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("exec", Off),
             ("forward", Off),
             ("hds", Off),
-            ("hls", Off),
             ("http_hooks", Off),
             ("ingest", Off),
             ("mix_correct", At("off")),
@@ -110,6 +109,17 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("try_annexb_first", Never),
         ],
     ),
+    (
+        Context::Hls,
+        &[
+            ("hls_ctx", Never),
+            ("hls_dts_directly", At("on")),
+            ("hls_nb_notify", Never),
+            ("hls_on_error", At("continue")),
+            ("hls_ts_ctx", Never),
+            ("hls_ts_floor", At("off")),
+        ],
+    ),
 ];
 
 /// What stands inside those blocks; used to tell where a misplaced directive belongs.
@@ -124,13 +134,6 @@ static INSIDE: &[(&str, &str)] = &[
     ),
     ("security", "allow deny"),
     ("http_hooks", "on_connect on_close on_publish on_unpublish on_play on_stop on_dvr on_hls on_hls_notify"),
-    (
-        "hls",
-        "hls_fragment hls_td_ratio hls_aof_ratio hls_window hls_on_error hls_path hls_m3u8_file hls_ts_file \
-         hls_ts_floor hls_entry_prefix hls_acodec hls_vcodec hls_cleanup hls_dispose hls_nb_notify \
-         hls_wait_keyframe hls_keys hls_fragments_per_key hls_key_file hls_key_file_path hls_key_url \
-         hls_dts_directly hls_ctx hls_ts_ctx hls_storage hls_mount",
-    ),
     ("hds", "hds_fragment hds_window hds_path"),
     ("dash", "dash_fragment dash_update_period dash_timeshift dash_path dash_mpd_file"),
     ("dvr", "dvr_apply dvr_plan dvr_path dvr_duration dvr_wait_keyframe"),

@@ -146,9 +146,14 @@ fn other_value(context: Context, directive: &Directive) -> String {
     match directive.kind {
         Kind::Flag => pick("off", "on"),
         Kind::Count { .. } => pick("17", "18"),
-        Kind::Size { .. } => String::from(if directive.default == "64k" { "128k" } else { "65536" }),
+        Kind::Size { usual, .. } => {
+            let size = if directive.default == "64k" { 128 << 10 } else { 64 << 10 };
+            usual.0.max(size).to_string()
+        }
         Kind::Time { .. } => String::from("1234ms"),
         Kind::Words(words) => words.iter().find(|w| **w != directive.default).unwrap().to_string(),
+        Kind::Ratio { .. } => String::from("3.125"),
+        Kind::Text if directive.default.contains("[stream]") => format!("x/{}", directive.default),
         Kind::Text => String::from("other"),
         Kind::Listen => format!("{}", 4000 + context as u16),
         Kind::Nets => String::from("10.0.0.0/8"),
@@ -164,7 +169,7 @@ fn within(context: Context, text: &str) -> String {
         Context::Root => format!("{text} vhost v {{ }}"),
         Context::HttpServer => format!("http_server {{ {text} }} vhost v {{ }}"),
         Context::Vhost => format!("vhost v {{ {text} }}"),
-        Context::HttpRemux | Context::HttpStatic => {
+        Context::HttpRemux | Context::HttpStatic | Context::Hls => {
             format!("http_server {{ enabled on; }} vhost v {{ {} {{ {text} }} }}", context.name())
         }
         _ => format!("vhost v {{ {} {{ {text} }} }}", context.name()),
@@ -256,14 +261,14 @@ fn every_directive_checks_its_arguments_and_its_shape() {
 fn what_srs_knows_beyond_the_table_loads_with_a_warning() {
     let (_, warnings) = warned(
         "listen 1935; tcmalloc_release_rate 0.8;\n http_api { enabled on; listen 1985; }\n\
-         vhost a { hls { enabled on; hls_fragment 10; }\n play { mw_msgs 8; } }",
+         vhost a { dvr { enabled on; dvr_plan session; }\n play { mw_msgs 8; } }",
     );
     assert_eq!(
         warnings,
         [
             "1:14: `tcmalloc_release_rate` is known but not in this build; it has no effect",
             "2:2: `http_api` is known but not in this build; it has no effect",
-            "3:11: `hls` is known but not in this build; it has no effect",
+            "3:11: `dvr` is known but not in this build; it has no effect",
             "4:9: `mw_msgs` is known but not in this build; it has no effect",
         ]
     );
@@ -322,6 +327,43 @@ fn what_asks_for_nothing_passes_in_silence() {
     assert_eq!(warnings.len(), 3, "{warnings:?}");
 }
 
+#[test]
+fn hls_has_the_defaults_of_srs_in_a_file_and_shorter_ones_without() {
+    let of = |text: &str| config(text).vhosts[0].hls.clone();
+    let plain = of("vhost a { hls { } }");
+    assert!(!plain.enabled && plain.storage == HlsStorage::Ram && plain.variant == HlsVariant::Ts);
+    assert_eq!((plain.fragment_ms, plain.window_ms, plain.dispose_ms), (10_000, 60_000, 120_000));
+    assert_eq!((plain.td_ratio, plain.aof_ratio), (1000, 2100));
+    let set = of(
+        "http_server { enabled on; } vhost a { hls { enabled on; hls_fragment 2.5; hls_td_ratio 1.25; hls_acodec an; } }",
+    );
+    assert_eq!(
+        (set.enabled, set.fragment_ms, set.td_ratio, set.audio, set.video),
+        (true, 2500, 1250, false, true)
+    );
+    let ours = &Config::default().vhosts[0].hls;
+    assert_eq!((ours.enabled, ours.fragment_ms, ours.window_ms), (true, 2000, 12_000));
+}
+
+#[test]
+fn what_hls_cannot_do_is_an_error_at_its_place() {
+    let hls = |text: &str| failed(&format!("http_server {{ enabled on; }} vhost a {{ hls {{ {text} }} }}"));
+    for (text, part) in [
+        ("hls_keys on; hls_variant fmp4;", "1:54: `hls_keys` is for"),
+        ("hls_ts_file [stream].ts;", "each segment has its own name"),
+        ("hls_ts_file ../[stream]-[seq].ts;", "1:57: `hls_ts_file`"),
+        ("hls_m3u8_file x.m3u8;", "`hls_m3u8_file` is a path"),
+        ("hls_mount [stream].m3u8;", "`hls_mount` is a host and a path"),
+        ("hls_variant lowlatency; hls_ts_file [stream]-[seq]-[duration].ts;", "announced by name"),
+        ("hls_td_ratio 0.5;", "`hls_td_ratio` takes a number from 1 to 100, such as `1.5`, not `0.5`"),
+    ] {
+        let errors = hls(text);
+        assert!(errors.len() == 1 && errors[0].contains(part), "{text}: {errors:?}");
+    }
+    let (_, warnings) = warned("vhost a { hls { enabled on; hls_ctx off; } }");
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+}
+
 // ---- files of SRS
 
 /// In the form of SRS's realtime.conf, with the `;` that it lacks.
@@ -364,6 +406,7 @@ fn a_file_for_http_flv_with_srs_loads_and_serves_http_flv() {
     assert_eq!(c.http_server.listen, [Listen { addr: None, port: 8081 }]);
     let mut expected = first(&Config::default()).clone();
     expected.http_remux.mounts.truncate(1);
+    expected.hls = Vhost::default().hls;
     assert_eq!(first(&c), &expected, "HTTP-FLV as it is without a file, and nothing else");
 }
 
@@ -493,11 +536,11 @@ fn a_report_shows_the_line_and_the_place() {
          6 | max_connections 0;\n      |                 ^\n      \
          = help: Connections at one time, of all protocols; more are refused. Default: 1000.\n"
     );
-    let warning = &load("x", "vhost ä { hls { enabled on; } }").unwrap().warnings[0];
+    let warning = &load("x", "vhost ä { dvr { enabled on; } }").unwrap().warnings[0];
     assert_eq!(
         warning.to_string(),
-        "x:1:11: warning: `hls` is known but not in this build; it has no effect\n    \
-         1 | vhost ä { hls { enabled on; } }\n      |           ^^^"
+        "x:1:11: warning: `dvr` is known but not in this build; it has no effect\n    \
+         1 | vhost ä { dvr { enabled on; } }\n      |           ^^^"
     );
 }
 
@@ -592,7 +635,7 @@ fn limits_hold_and_say_so() {
         ["1:1: the file has more than 1048576 bytes, which is the most that is read"]
     );
 
-    let nested = |n: usize| format!("{}{}", "hls { ".repeat(n), "} ".repeat(n));
+    let nested = |n: usize| format!("{}{}", "dvr { ".repeat(n), "} ".repeat(n));
     assert_eq!(warned(&format!("vhost a {{ {} }}", nested(15))).1, Vec::<String>::new());
     assert_eq!(failed(&format!("vhost a {{ {} }}", nested(16))).len(), 1);
     assert!(failed(&"a{".repeat(100_000))[0].ends_with("blocks are nested more than 16 deep"));

@@ -155,6 +155,8 @@ pub struct Vhost {
     pub http_remux: HttpRemux,
     /// `http_static { }`.
     pub http_static: HttpStatic,
+    /// `hls { }`.
+    pub hls: Hls,
 }
 
 /// `play { }`: how viewers are served. What bounds the feed holds for HTTP viewers too.
@@ -234,6 +236,81 @@ pub struct HttpStatic {
     pub dir: String,
 }
 
+/// `hls { }`: live streams as HLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hls {
+    /// `enabled`. Default: off in a file, on without a file.
+    pub enabled: bool,
+    /// `hls_variant`: what segments are. Default ts.
+    pub variant: HlsVariant,
+    /// `hls_storage`: where segments are kept. Default ram.
+    pub storage: HlsStorage,
+    /// `hls_ram_bytes`: bytes of segments kept of a stream. Default 32 MiB.
+    pub ram_bytes: u64,
+    /// `hls_mount`: host and path of a playlist in memory. Default `[vhost]/[app]/[stream].m3u8`.
+    pub mount: String,
+    /// `hls_fragment`: ms from which on a segment ends at the next keyframe. Default 10000 (2000 without a file).
+    pub fragment_ms: u64,
+    /// `hls_part`: ms of a part. Default 500.
+    pub part_ms: u64,
+    /// `hls_td_ratio`: target duration in thousandths of the fragment. Default 1000.
+    pub td_ratio: u64,
+    /// `hls_aof_ratio`: longest segment in thousandths of the fragment. Default 2100 (6000 without a file).
+    pub aof_ratio: u64,
+    /// `hls_window`: ms that are listed. Default 60000 (12000 without a file).
+    pub window_ms: u64,
+    /// `hls_path`: the directory of files. Default `./objs/nginx/html`.
+    pub path: String,
+    /// `hls_m3u8_file`: the playlist's file. Default `[app]/[stream].m3u8`.
+    pub m3u8_file: String,
+    /// `hls_ts_file`: a segment's file and path. Default `[app]/[stream]-[seq].ts`.
+    pub ts_file: String,
+    /// `hls_entry_prefix`: what segments' URLs begin with. Default empty: relative.
+    pub entry_prefix: String,
+    /// `hls_acodec`: false leaves the sound out. Default true.
+    pub audio: bool,
+    /// `hls_vcodec`: false leaves the picture out. Default true.
+    pub video: bool,
+    /// `hls_cleanup`: remove old files. Default on.
+    pub cleanup: bool,
+    /// `hls_dispose`: ms after a stream's end when everything of it goes; 0 keeps files. Default 120000.
+    pub dispose_ms: u64,
+    /// `hls_wait_keyframe`: segments begin with keyframes. Default on.
+    pub wait_keyframe: bool,
+    /// `hls_keys`: encrypt. Default off.
+    pub keys: bool,
+    /// `hls_fragments_per_key`: segments for each key, at least 1. Default 5.
+    pub fragments_per_key: u32,
+    /// `hls_key_file`: a key's file and path. Default `[app]/[stream]-[seq].key`.
+    pub key_file: String,
+    /// `hls_key_file_path`: the directory of keys. `None`, the default: `hls_path`.
+    pub key_file_path: Option<String>,
+    /// `hls_key_url`: what keys' URLs begin with. Default empty: relative.
+    pub key_url: String,
+}
+
+/// `hls_variant`: what segments are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HlsVariant {
+    /// MPEG-TS.
+    Ts,
+    /// Fragmented MP4.
+    Fmp4,
+    /// Fragmented MP4 in parts.
+    LowLatency,
+}
+
+/// `hls_storage`: where segments are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HlsStorage {
+    /// In memory, served by `http_server`.
+    Ram,
+    /// In files.
+    Disk,
+    /// In both.
+    Both,
+}
+
 /// `time_jitter`: what happens to timestamps on their way to RTMP viewers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Jitter {
@@ -271,9 +348,18 @@ impl Default for Config {
     fn default() -> Self {
         let mut draft = Draft::default();
         draft.vhost.http_remux.enabled = true;
+        draft.vhost.hls = Hls { enabled: true, ..Hls::short(draft.vhost.hls) };
         draft.config.http_server.enabled = true;
         draft.config.vhosts.push(Rc::new(draft.vhost));
         draft.config
+    }
+}
+
+impl Hls {
+    /// Short segments, for a delay of some six seconds; with encoders that make a keyframe each ten seconds, too, every
+    /// segment begins with one.
+    fn short(self) -> Hls {
+        Hls { fragment_ms: 2_000, window_ms: 12_000, aof_ratio: 6_000, ..self }
     }
 }
 
@@ -379,6 +465,32 @@ const BLANK_VHOST: Vhost = Vhost {
         guess_has_av: false,
     },
     http_static: HttpStatic { enabled: false, mount: String::new(), dir: String::new() },
+    hls: Hls {
+        enabled: false,
+        variant: HlsVariant::Ts,
+        storage: HlsStorage::Ram,
+        ram_bytes: 0,
+        mount: String::new(),
+        fragment_ms: 0,
+        part_ms: 0,
+        td_ratio: 0,
+        aof_ratio: 0,
+        window_ms: 0,
+        path: String::new(),
+        m3u8_file: String::new(),
+        ts_file: String::new(),
+        entry_prefix: String::new(),
+        audio: false,
+        video: false,
+        cleanup: false,
+        dispose_ms: 0,
+        wait_keyframe: false,
+        keys: false,
+        fragments_per_key: 0,
+        key_file: String::new(),
+        key_file_path: None,
+        key_url: String::new(),
+    },
 };
 
 impl Config {

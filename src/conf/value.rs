@@ -51,6 +51,13 @@ pub enum Kind {
         /// The greatest allowed, ms.
         max: u64,
     },
+    /// A number from `min` to `max` with up to three decimals; the value is in thousandths, as the bounds are.
+    Ratio {
+        /// The least allowed.
+        min: u64,
+        /// The greatest allowed.
+        max: u64,
+    },
     /// One of these words.
     Words(&'static [&'static str]),
     /// One free text, such as a path.
@@ -140,6 +147,9 @@ impl Kind {
                     time(max)
                 )
             }
+            Kind::Ratio { min, max } => {
+                format!("a number from {} to {}, such as `1.5`", min / 1000, max / 1000)
+            }
             Kind::Words(words) => {
                 let quoted: Vec<String> = words.iter().map(|w| format!("`{w}`")).collect();
                 format!("one of {}", quoted.join(", "))
@@ -181,6 +191,7 @@ pub(super) fn read<'a>(
             value.map(Value::Num)
         }
         Kind::Time { unit, min, max } => number(one.text, unit, TIMES, (min, max)).map(Value::Num),
+        Kind::Ratio { min, max } => number(one.text, 1000, &[], (min, max)).map(Value::Num),
         Kind::Words(words) => words.contains(&one.text).then_some(Value::Text(one.text)),
         Kind::Text => (one.text.len() <= MAX_TEXT).then_some(Value::Text(one.text)),
         Kind::Listen => return each(args, listen, wrong, reports).map(Value::Listen),

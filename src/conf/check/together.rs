@@ -13,11 +13,12 @@ impl Checker<'_, '_, '_, '_> {
         self.log_places();
         self.own_files();
         self.vhosts();
+        self.hls();
         self.ports();
     }
 
     /// Where a directive was set first.
-    fn place(&self, context: Context, name: &str) -> Option<Span> {
+    pub(super) fn place(&self, context: Context, name: &str) -> Option<Span> {
         self.set.iter().find(|s| s.context == context && s.name == name).map(|s| s.span)
     }
 
