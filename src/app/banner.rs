@@ -1,6 +1,6 @@
 //! What is printed at the start: where to publish to and where to watch, for each address of this machine.
 
-use crate::conf::{Config, Listen};
+use crate::conf::{Config, DEFAULT_VHOST, Listen};
 use std::fmt::Write;
 use std::net::IpAddr;
 
@@ -35,6 +35,10 @@ pub fn text(config: &Config, lan: &[IpAddr], demo: bool) -> String {
     if let Some(listen) = http {
         for host in hosts(listen, lan) {
             let _ = writeln!(out, "    http://{host}{}/live/{watch}.flv", port(listen, 80));
+        }
+        let hls = config.vhost(DEFAULT_VHOST).is_some_and(|vhost| vhost.hls.enabled);
+        for host in hosts(listen, lan).iter().filter(|_| hls) {
+            let _ = writeln!(out, "    http://{host}{}/live/{watch}.m3u8", port(listen, 80));
         }
     }
     out

@@ -146,6 +146,11 @@ impl Conn {
 
     /// How long nothing needs to be looked at if there is no deadline: a viewer may get stuck meanwhile.
     pub fn recheck_ms(&self, world: &World) -> Option<u64> {
+        if let Role::Http(peer) = &self.role
+            && let Some(ms) = peer.sending_ms()
+        {
+            return Some(ms);
+        }
         self.viewer()
             .and_then(|viewer| world.hub.get(viewer.stream))
             .map(|live| live.vhost.play.send_timeout_ms)

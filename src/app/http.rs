@@ -2,6 +2,7 @@
 
 use super::conn::{Conn, Role};
 use super::files::{self, Transfer};
+use super::hls::{self, Errand};
 use super::hub::{Live, Publisher, StreamId};
 use super::mount;
 use super::page;
@@ -41,6 +42,8 @@ enum Job {
     Playing(Viewer, Option<Box<websocket::Reader>>),
     /// A file is sent.
     File(Box<Transfer>),
+    /// A request for HLS waits, or its answer is sent.
+    Hls(Box<Errand>),
 }
 
 /// How a live request is to be answered once there is something to send.
@@ -99,7 +102,7 @@ impl HttpPeer {
     /// The stream that it watches or waits for.
     pub fn stream(&self) -> Option<StreamId> {
         match &self.job {
-            Job::Idle { .. } | Job::File(_) => None,
+            Job::Idle { .. } | Job::File(_) | Job::Hls(_) => None,
             Job::Waiting { stream, .. } => Some(*stream),
             Job::Playing(viewer, _) => Some(viewer.stream),
         }
@@ -153,6 +156,30 @@ impl HttpPeer {
         }
     }
 
+    /// Begins an errand of HLS.
+    pub fn run(&mut self, errand: Errand) {
+        self.job = Job::Hls(Box::new(errand));
+    }
+
+    /// Takes back the errand of HLS: the peer may ask again.
+    pub fn errand_done(&mut self, now: u64) -> Option<Errand> {
+        match std::mem::replace(&mut self.job, Job::Idle { since: now }) {
+            Job::Hls(errand) => Some(*errand),
+            job => {
+                self.job = job;
+                None
+            }
+        }
+    }
+
+    /// Whether the bytes of a segment are being sent, for how long nothing may be taken.
+    pub fn sending_ms(&self) -> Option<u64> {
+        match &self.job {
+            Job::Hls(errand) => errand.sending_ms(),
+            _ => None,
+        }
+    }
+
     /// Whether bytes of the peer wait to be looked at, so that no more are to be read.
     pub fn holds(&self) -> bool {
         !self.backlog.is_empty()
@@ -167,6 +194,7 @@ impl HttpPeer {
             Job::Waiting { deadline, .. } => Some((*deadline, "the stream did not start")),
             Job::Playing(..) => None,
             Job::File(transfer) => Some(transfer.deadline(blocked_since, patience)),
+            Job::Hls(errand) => errand.deadline(blocked_since),
         }
     }
 
@@ -177,6 +205,7 @@ impl HttpPeer {
             Job::Waiting { stream, .. } => world.stop_waiting(stream, id),
             Job::Playing(viewer, _) => viewer_left(world, id, who, "http", &viewer, sent, why),
             Job::File(transfer) => transfer.drop_it(world),
+            Job::Hls(errand) => hls::dropped(world, &errand, id),
         }
     }
 }
@@ -188,7 +217,7 @@ pub fn input(conn: &mut Conn, world: &mut World, mut bytes: &[u8]) {
         let Role::Http(peer) = &mut conn.role else { return };
         match &mut peer.job {
             Job::Idle { .. } if conn.out.len() <= MAX_ANSWERS => {}
-            Job::Idle { .. } | Job::File(_) => {
+            Job::Idle { .. } | Job::File(_) | Job::Hls(_) => {
                 peer.backlog.extend_from_slice(bytes);
                 return;
             }
@@ -222,6 +251,7 @@ pub fn input(conn: &mut Conn, world: &mut World, mut bytes: &[u8]) {
 /// All that waited for the peer was written.
 pub fn flushed(conn: &mut Conn, world: &mut World) {
     files::advance(conn, world);
+    hls::sent(conn, world);
     if let Role::Http(peer) = &conn.role
         && peer.holds()
         && matches!(peer.job, Job::Idle { .. })
@@ -279,8 +309,14 @@ fn on_request(conn: &mut Conn, world: &mut World, request: &Request) {
 
 /// Streams that are live come first, then files, then streams that may become live.
 fn find(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, with_files: bool) {
+    if let Some(wanted) = hls::route(world, request, cors) {
+        return hls::answer(conn, world, wanted, None);
+    }
     let found = route(world, request);
     let is_live = found.as_ref().is_ok_and(|target| is_live(world, &target.name));
+    if !is_live && hls::was_here(world, request) {
+        return refuse(conn, world, request, cors, 404, "this segment is not kept any more");
+    }
     let place = if with_files && !is_live { files::place(&world.config, request) } else { None };
     // Who serves files may have a page of their own at the root.
     let page = page::find(world, request).filter(|_| place.is_none() || request.path != "/");
@@ -512,6 +548,8 @@ pub fn timed_out(conn: &mut Conn, world: &mut World, why: &str) {
             world.complain("http", conn, &why);
         }
         Job::File(_) => return world.close(conn, why),
+        Job::Hls(errand) if errand.sending_ms().is_none() => return hls::waited(conn, world),
+        Job::Hls(_) => return world.close(conn, why),
         Job::Idle { .. } | Job::Playing(..) => {}
     }
     conn.finish(world, why);

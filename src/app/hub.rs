@@ -10,6 +10,7 @@
 //! A stream is freed when it is vacant and nobody watches or waits.
 
 use super::fanout::Fanout;
+use super::hls::{self, LiveHls};
 use super::rate::Rate;
 use super::world::{Action, Timer, World};
 use crate::conf::{self, OnBusy, Vhost};
@@ -74,6 +75,8 @@ pub struct Live {
     pub publisher: Publisher,
     /// The same in other containers, while somebody reads them, with the number of readers.
     derived: Vec<(Derived, usize)>,
+    /// Its segments.
+    pub hls: Option<Box<LiveHls>>,
     /// Who watches it.
     pub fanout: Fanout,
     /// Who waits for it to start.
@@ -100,6 +103,7 @@ impl Live {
             stream,
             publisher: Publisher::Vacant,
             derived: Vec::new(),
+            hls: None,
             fanout: Fanout::default(),
             waiting: Vec::new(),
             ended: false,
@@ -192,6 +196,13 @@ impl Live {
         self.derived.retain(|(_, readers)| *readers > 0);
     }
 
+    /// Makes segments of the newest frame. True: somebody waits for what came of it.
+    fn feed_hls(&mut self, now: u64) -> bool {
+        let (Some(hls), Some(frame)) = (&mut self.hls, self.stream.feed.newest()) else { return false };
+        let tracks = self.told.then(|| (self.stream.video(), self.stream.audio()));
+        hls.take(frame, tracks, &self.name, now)
+    }
+
     /// Drops what no viewer needs; `slowest` gives the place of the slowest viewer of each feed.
     pub fn trim(&mut self, slowest: impl Fn(Option<Kindred>) -> Option<u64>) {
         self.stream.feed.trim(slowest(None));
@@ -211,11 +222,15 @@ impl Live {
             derived.feed.set_limits(limits);
         }
         self.stream.feed.set_limits(own);
+        if !vhost.hls.enabled {
+            self.hls = None;
+        }
         self.vhost = vhost;
     }
 
     fn idle(&self) -> bool {
-        self.publisher == Publisher::Vacant && self.fanout.is_empty() && self.waiting.is_empty()
+        let nobody = self.fanout.is_empty() && self.waiting.is_empty();
+        self.publisher == Publisher::Vacant && nobody && self.hls.is_none()
     }
 }
 
@@ -279,6 +294,11 @@ impl Hub {
     /// All streams with their ids, in no order.
     pub fn entries(&self) -> impl Iterator<Item = (StreamId, &Live)> {
         self.streams.iter().map(|(id, live)| (StreamId(id), live))
+    }
+
+    /// The first stream that `is` says yes to.
+    pub fn find_by(&self, is: impl Fn(&Live) -> bool) -> Option<StreamId> {
+        self.streams.iter().find(|(_, live)| is(live)).map(|(id, _)| StreamId(id))
     }
 
     /// Streams held.
@@ -352,6 +372,7 @@ impl World {
         live.vhost = vhost.clone();
         live.stream.feed.set_limits(limits(&vhost.play));
         live.stream.publisher_begins();
+        live.hls = hls::begin(live.hls.take(), name, vhost, now);
         live.ended = false;
         live.told = false;
         live.last_frame = now;
@@ -366,6 +387,9 @@ impl World {
         };
         let until = now.saturating_add(live.vhost.publish.resume_wait_ms);
         live.publisher = Publisher::Away(until);
+        if live.hls.as_mut().is_some_and(|hls| hls.pause(now)) {
+            self.actions.push_back(Action::Hls(id));
+        }
         self.timers.set(Timer::Stream(id), until);
         self.check_stream(id);
     }
@@ -388,6 +412,9 @@ impl World {
         if !live.told && live.stream.is_ready(now) {
             live.told = true;
             log::info!(target: "stream", "{} is live: {}", live.name, describe(&live.stream));
+        }
+        if live.feed_hls(now) {
+            self.actions.push_back(Action::Hls(id));
         }
         if !live.waiting.is_empty() {
             match live.stream.ready_at() {
@@ -485,6 +512,13 @@ impl World {
         let Some(live) = self.hub.get_mut(id) else { return };
         match live.publisher {
             Publisher::Away(until) if until <= now => self.end_stream(id),
+            Publisher::Vacant => match live.hls.as_ref().and_then(|hls| hls.until()) {
+                Some(until) if until > now => self.timers.set(Timer::Stream(id), until),
+                _ => {
+                    live.hls = None;
+                    self.reap(id);
+                }
+            },
             Publisher::Away(until) => self.timers.set(Timer::Stream(id), until),
             Publisher::Live(_) if !live.waiting.is_empty() && live.can_start(now) => {
                 self.actions.push_back(Action::Start(id));
@@ -495,11 +529,16 @@ impl World {
 
     /// Ends a stream: its viewers get what is left of it, then the end. Whoever still sends it is not heard any more.
     pub fn end_stream(&mut self, id: StreamId) {
+        let now = self.now;
         let Some(live) = self.hub.get_mut(id) else { return };
         live.publisher = Publisher::Vacant;
         live.ended = true;
         live.stream.feed.forget_key();
         live.derived.iter_mut().for_each(|(derived, _)| derived.finish());
+        if let Some(hls) = &mut live.hls {
+            self.timers.set(Timer::Stream(id), hls.end(now));
+            self.actions.push_back(Action::Hls(id));
+        }
         log::info!(target: "stream", "{} has ended", live.name);
         self.actions.push_back(Action::End(id));
     }

@@ -3,6 +3,7 @@
 //! - [`server`] the loop: accept, read, timers, write, close; a budget for each
 //! - [`world`] what all connections share
 //! - [`conn`] one connection; [`rtmp`] and [`http`] what its peer may do; [`viewer`] how a stream is written to it
+//! - [`hls`] segments and the requests for them; [`shared`] how bytes in memory go to many
 //! - [`hub`] the streams by name, their publishers; [`fanout`] their viewers, in phases
 //! - [`page`] the page for browsers, with [`listing`] (what is live) and [`rate`] (how fast it comes in)
 //! - [`files`] files over HTTP, read by a helper thread
@@ -15,6 +16,7 @@ pub mod conn;
 pub mod demo;
 pub mod fanout;
 pub mod files;
+pub mod hls;
 pub mod http;
 pub mod hub;
 pub mod listing;
@@ -28,5 +30,6 @@ pub mod rtmp;
 pub mod server;
 pub mod service;
 pub mod setup;
+pub mod shared;
 pub mod viewer;
 pub mod world;

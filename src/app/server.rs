@@ -18,6 +18,7 @@ use self::stats::Traffic;
 use super::conn::{Conn, Role};
 use super::demo::Demo;
 use super::files;
+use super::hls;
 use super::http::{self, HttpPeer};
 use super::rtmp::{self, RtmpPeer};
 use super::viewer::{Flushed, Out, flush};
@@ -468,6 +469,14 @@ impl Server {
                         }
                     }
                 }
+                Action::Hls(stream) => {
+                    let live = self.world.hub.get_mut(stream).and_then(|live| live.hls.as_mut());
+                    for id in live.map(|live| live.take_waiting()).unwrap_or_default() {
+                        if let Some(conn) = self.conns.get_mut(id) {
+                            hls::ask_again(conn, &mut self.world);
+                        }
+                    }
+                }
                 Action::Send(stream) => {
                     for id in self.world.take_send(stream) {
                         self.mark_viewer(id);
@@ -611,6 +620,7 @@ fn write_conn(conn: &mut Conn, world: &mut World) {
             Role::Rtmp(_) => rtmp::viewer_over(conn, world),
             _ => http::viewer_over(conn, world),
         },
+        Flushed::Expired => return world.close(conn, "it took too long: what it read is not kept any more"),
         Flushed::Broken(kind) => return world.close(conn, &format!("connection lost ({kind})")),
     }
     if let Role::Leaving(leaving) = &mut conn.role

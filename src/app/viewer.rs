@@ -2,6 +2,7 @@
 
 use super::conn::Conn;
 use super::hub::{Live, StreamId};
+use super::shared::{SLICES, Shared};
 use crate::media::batch::Batches;
 use crate::media::cursor::Cursor;
 use crate::media::derived::Kindred;
@@ -50,16 +51,19 @@ pub enum Flushed {
     Again,
     /// The viewer has all that it will get: the stream is over, or its time is.
     Over,
+    /// The body that is being sent is not kept any more.
+    Expired,
     /// The connection is broken.
     Broken(std::io::ErrorKind),
 }
 
-/// Bytes that wait to be sent: those of our own making (replies, heads), then a piece of a file.
+/// Bytes that wait to be sent: those of our own making (replies, heads), then a piece of a file or a body in memory.
 #[derive(Debug, Default)]
 pub struct Out {
     bytes: Vec<u8>,
     sent: usize,
     piece: Option<Box<Piece>>,
+    shared: Option<Box<Shared>>,
 }
 
 /// A piece of a file; its memory is used again for the next piece.
@@ -78,7 +82,7 @@ impl Out {
 
     /// Whether all was sent.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty() && self.piece().is_empty()
+        self.bytes.is_empty() && self.piece().is_empty() && self.shared.is_none()
     }
 
     /// Bytes that wait.
@@ -91,6 +95,11 @@ impl Out {
         debug_assert!(self.piece.is_none(), "a piece is overwritten");
         let end = filled.min(memory.len());
         self.piece = Some(Box::new(Piece { memory, sent: 0, end }));
+    }
+
+    /// Has a body in memory sent after what waits.
+    pub fn put_shared(&mut self, shared: Shared) {
+        self.shared = (shared.left() > 0).then(|| Box::new(shared));
     }
 
     /// The memory of the piece, which is no longer sent if it was not.
@@ -111,6 +120,36 @@ impl Out {
         self.bytes.get(self.sent.saturating_add(skip)..).unwrap_or_default()
     }
 
+    /// Writes once; `None` when the body in memory is gone.
+    fn write(&mut self, socket: &mut Socket, budget: usize) -> Option<Io> {
+        if let Some(shared) = &self.shared {
+            let body = shared.body()?;
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let own = IoSlice::new(self.bytes.get(self.sent..).unwrap_or_default());
+            let filled = match slices.split_first_mut() {
+                Some((first, rest)) if !own.is_empty() => {
+                    *first = own;
+                    1 + shared.fill(&body, rest, budget)
+                }
+                _ => shared.fill(&body, &mut slices, budget),
+            };
+            let io = socket.write(slices.get(..filled)?);
+            if let Io::Moved(n) = io {
+                self.advance(n);
+            }
+            return Some(io);
+        }
+        let io = match self.slices() {
+            [own, piece] if piece.is_empty() => socket.write(&[own]),
+            [own, piece] if own.is_empty() => socket.write(&[piece]),
+            both => socket.write(&both),
+        };
+        if let Io::Moved(n) = io {
+            self.advance(n);
+        }
+        Some(io)
+    }
+
     fn advance(&mut self, n: usize) {
         let own = n.min(self.bytes.len() - self.sent);
         self.sent += own;
@@ -119,7 +158,14 @@ impl Out {
             self.bytes = Vec::new();
             self.sent = 0;
         }
-        if let Some(piece) = &mut self.piece {
+        if let Some(shared) = &mut self.shared
+            && let Some(body) = shared.body()
+        {
+            shared.advance(&body, n - own);
+            if shared.left() == 0 {
+                self.shared = None;
+            }
+        } else if let Some(piece) = &mut self.piece {
             piece.sent += n - own;
         }
     }
@@ -139,14 +185,7 @@ pub fn flush(conn: &mut Conn, live: Option<&Live>, batches: &mut Batches, now: u
         let mid_message = viewer.as_ref().is_some_and(|viewer| viewer.cursor.mid_message());
         let (step, io) = match (viewer, live) {
             _ if !out.is_empty() && !mid_message => {
-                let io = match out.slices() {
-                    [own, piece] if piece.is_empty() => socket.write(&[own]),
-                    [own, piece] if own.is_empty() => socket.write(&[piece]),
-                    both => socket.write(&both),
-                };
-                if let Io::Moved(n) = io {
-                    out.advance(n);
-                }
+                let Some(io) = out.write(socket, budget) else { return Flushed::Expired };
                 (Step::Wrote, io)
             }
             (Some(viewer), Some(live)) => {

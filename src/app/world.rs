@@ -43,6 +43,8 @@ pub enum Action {
     Send(StreamId),
     /// Frames that no viewer needs can be dropped.
     Trim(StreamId),
+    /// A stream has another part or segment of HLS, and somebody waits for it.
+    Hls(StreamId),
     /// The stream is over: its viewers get what is left, then the end.
     End(StreamId),
     /// This connection's last answer is written; it may have asked on meanwhile.

@@ -81,8 +81,6 @@ pub(super) struct Cutter {
     rule: PartRule,
     open: Option<Open>,
     init: Option<Bytes>,
-    /// Program tables of TS, for segments that do not begin with a keyframe.
-    tables: Option<Bytes>,
     discontinuity: bool,
     /// Time of the first piece that was left out because no keyframe has come.
     waiting_since: Option<u64>,
@@ -105,7 +103,6 @@ impl Cutter {
             rule: PartRule { wanted, limit: wanted, target: wanted, measured: false },
             open: None,
             init: None,
-            tables: None,
             discontinuity: false,
             waiting_since: None,
             newest: 0,
@@ -124,8 +121,15 @@ impl Cutter {
         self.rule.target
     }
 
-    /// Takes the next piece. `video`: the stream has video, so a keyframe is worth waiting for.
-    pub(super) fn take(&mut self, piece: Piece, video: bool, made: &mut Vec<Made>) {
+    /// Takes the next piece. `video`: the stream has video, so a keyframe is worth waiting for. `tables`: what a segment
+    /// begins with that does not begin with a key.
+    pub(super) fn take(
+        &mut self,
+        piece: Piece,
+        video: bool,
+        tables: impl FnOnce() -> Bytes,
+        made: &mut Vec<Made>,
+    ) {
         if piece.role == Role::Header {
             return self.header(piece.payload, made);
         }
@@ -138,7 +142,7 @@ impl Cutter {
         if self.open.is_none() && !self.begin(&piece, video, made) {
             return;
         }
-        self.add(piece, made);
+        self.add(piece, tables, made);
     }
 
     /// The publisher is gone, or something else begins. A tail too short to be listed is kept for what follows.
@@ -152,7 +156,6 @@ impl Cutter {
         }
         self.waiting_since = None;
         self.last = None;
-        self.tables = None;
     }
 
     /// Completes the segment in the making, however short.
@@ -161,9 +164,7 @@ impl Cutter {
     }
 
     fn header(&mut self, payload: Bytes, made: &mut Vec<Made>) {
-        if self.variant == Variant::Ts {
-            self.tables = Some(payload);
-        } else if self.init.as_ref() != Some(&payload) {
+        if self.variant != Variant::Ts && self.init.as_ref() != Some(&payload) {
             self.close_here(made);
             self.init = Some(payload.clone());
             made.push(Made::Init(payload));
@@ -211,7 +212,7 @@ impl Cutter {
         true
     }
 
-    fn add(&mut self, piece: Piece, made: &mut Vec<Made>) {
+    fn add(&mut self, piece: Piece, tables: impl FnOnce() -> Bytes, made: &mut Vec<Made>) {
         let Some(open) = &mut self.open else { return };
         let video = piece.kind == Kind::Video;
         open.has_video |= video;
@@ -233,9 +234,8 @@ impl Cutter {
         }
         if open.part.chunks.is_empty() {
             open.part.independent = piece.role == Role::Key || !open.has_video;
-            let tables =
-                self.tables.as_ref().filter(|_| open.bytes == 0 && !begins_with_tables(&piece.payload));
-            open.part.chunks.extend(tables.cloned());
+            let bare = open.bytes == 0 && piece.role != Role::Key;
+            open.part.chunks.extend(bare.then(tables).filter(|tables| !tables.is_empty()));
         }
         open.bytes = open.bytes.saturating_add(piece.payload.len());
         open.part_bytes = open.part_bytes.saturating_add(piece.payload.len());
@@ -289,9 +289,4 @@ impl PartRule {
     fn length(&self, age: u64) -> u64 {
         age.min(self.target).max(1)
     }
-}
-
-/// Whether TS begins with the program association table.
-fn begins_with_tables(payload: &Bytes) -> bool {
-    matches!(payload.get(..3), Some([0x47, high, low]) if high & 0x1f == 0 && *low == 0)
 }

@@ -291,6 +291,11 @@ impl Hls {
         })
     }
 
+    /// Whether a segment of this stream could have been called `name`, now or earlier.
+    pub fn may_be(&self, name: &str) -> bool {
+        self.names.may_be(name)
+    }
+
     /// Drops what nobody may ask for any more.
     pub fn expire(&mut self, now: Now) {
         self.window.expire(now.mono_ms);
@@ -326,7 +331,8 @@ impl Hls {
             && (frame.kind == Kind::Video
                 || frame.codec.headers().iter().any(|(key, _)| key.kind() == Kind::Video));
         for piece in self.pieces.drain(..) {
-            self.cutter.take(piece, self.video, &mut self.made);
+            let tables = || self.packager.as_mut().map(|packager| packager.tables()).unwrap_or_default();
+            self.cutter.take(piece, self.video, tables, &mut self.made);
         }
     }
 
@@ -360,12 +366,12 @@ impl Hls {
 
     /// Completes what the packager holds and the segment in the making; a new packager begins.
     fn flush(&mut self) {
+        self.refusal = None;
         if let Some(mut packager) = self.packager.take() {
             packager.finish(&mut self.pieces);
-        }
-        self.refusal = None;
-        for piece in self.pieces.drain(..) {
-            self.cutter.take(piece, self.video, &mut self.made);
+            for piece in self.pieces.drain(..) {
+                self.cutter.take(piece, self.video, || packager.tables(), &mut self.made);
+            }
         }
         self.cutter.interrupt(&mut self.made);
     }

@@ -64,6 +64,19 @@ impl Names {
         format!("{stem}.{n}{extension}").into()
     }
 
+    /// Whether a segment or part of this stream could have been called `name`. Not told of templates with times in them.
+    pub fn may_be(&self, name: &str) -> bool {
+        let Some((before, after)) = self.templates.segment.split_once("[seq]") else { return false };
+        let (before, after) = (self.fixed(before.trim_start_matches(['/', '.'])), self.fixed(after));
+        let extension = split_extension(&after).1;
+        let rest = name.strip_prefix(&*before).and_then(|rest| rest.strip_suffix(extension));
+        rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()) && !rest.contains('/'))
+    }
+
+    fn fixed(&self, template: &str) -> String {
+        replace(template, &self.stream, Values::default())
+    }
+
     /// The initialization segment that is first needed by segment `values.sequence`.
     pub(super) fn init(&self, values: Values) -> Rc<str> {
         let segment = self.segment(values);
@@ -107,7 +120,12 @@ fn split_extension(name: &str) -> (&str, &str) {
     }
 }
 
+/// A name: no template leads out of the root.
 fn expand(template: &str, stream: &StreamName, values: Values) -> String {
+    replace(template, stream, values).trim_start_matches(['/', '.']).to_owned()
+}
+
+fn replace(template: &str, stream: &StreamName, values: Values) -> String {
     let (year, month, day) = civil(values.unix_ms / 86_400_000);
     let of_day = values.unix_ms % 86_400_000;
     let mut out = String::new();
@@ -135,7 +153,7 @@ fn expand(template: &str, stream: &StreamName, values: Values) -> String {
         };
     }
     out.push_str(rest);
-    out.trim_start_matches(['/', '.']).to_owned()
+    out
 }
 
 /// Year, month and day of a day since 1970 (Gregorian; years begin in March while counting).
@@ -252,6 +270,19 @@ mod tests {
         assert_eq!(&*names.part(&name, 3), "li.ve/x-7.3.m4s");
         assert_eq!(&*names.init(AT), "li.ve/x-7.init.mp4");
         assert_eq!(split_extension("li.ve/x"), ("li.ve/x", ""));
+    }
+
+    #[test]
+    fn what_was_a_segment_is_known_by_its_name() {
+        let names = names("live", "x", |_| {}, false);
+        for name in ["live/x-1.ts", "live/x-12.3.ts"] {
+            assert!(names.may_be(name), "{name}");
+        }
+        for name in
+            ["live/x.ts", "live/x-a.ts", "live/x-1.flv", "live/xy-1.ts", "x-1.ts", "live/x-1/y.ts", ""]
+        {
+            assert!(!names.may_be(name), "{name}");
+        }
     }
 
     #[test]

@@ -28,10 +28,6 @@ impl Packager for Outline {
         let fresh = self.init.as_ref() != Some(&config);
         let mut payload = Vec::new();
         if self.ts {
-            if fresh {
-                let tables = Bytes::from(packets(&[0, 0x100]));
-                out.push(Piece { role: Role::Header, kind: Kind::Script, dts, payload: tables });
-            }
             if role == Role::Key {
                 payload.extend(packets(&[0, 0x100]));
             }
@@ -50,6 +46,10 @@ impl Packager for Outline {
     }
 
     fn finish(&mut self, _: &mut Vec<Piece>) {}
+
+    fn tables(&mut self) -> Bytes {
+        if self.ts { packets(&[0, 0x100]).into() } else { Bytes::new() }
+    }
 }
 
 fn packets(pids: &[u16]) -> Vec<u8> {

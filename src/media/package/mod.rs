@@ -42,6 +42,11 @@ pub trait Packager: Debug {
 
     /// The stream is over: appends what was held back.
     fn finish(&mut self, out: &mut Vec<Piece>);
+
+    /// What a segment has to begin with whose first piece is no key; empty for most containers.
+    fn tables(&mut self) -> Bytes {
+        Bytes::new()
+    }
 }
 
 /// Milliseconds of video in one fragment of a live response: each frame goes out as it comes.

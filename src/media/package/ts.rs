@@ -136,16 +136,6 @@ impl TsPackager {
         }
     }
 
-    /// The tables alone, two packets in order with those before and after, for a place where no key piece begins.
-    /// Empty until it is known what the stream carries.
-    pub fn tables(&mut self) -> Bytes {
-        let mut out = Vec::new();
-        if self.video.is_some() || self.audio.is_some() {
-            self.put_tables(&mut out);
-        }
-        Bytes::from(out)
-    }
-
     fn put_tables(&mut self, out: &mut Vec<u8>) {
         let video = self.video.as_ref().map(|video| Elementary {
             kind: match video.stream.coding() {
@@ -400,6 +390,15 @@ impl Packager for TsPackager {
 
     fn finish(&mut self, out: &mut Vec<Piece>) {
         self.flush(out);
+    }
+
+    /// Two packets, in order with those before and after. Empty until it is known what the stream carries.
+    fn tables(&mut self) -> Bytes {
+        let mut out = Vec::new();
+        if self.video.is_some() || self.audio.is_some() {
+            self.put_tables(&mut out);
+        }
+        Bytes::from(out)
     }
 }
 
