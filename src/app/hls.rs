@@ -18,15 +18,19 @@ use super::world::{Action, Timer, World};
 use crate::conf::{HlsStorage, HlsVariant, Vhost};
 use crate::media::frame::Frame;
 use crate::media::hls::names::{Names, Templates};
-use crate::media::hls::{self, Body, Content, File, Hls, Now, Playlist, Progress, Settings, Variant};
+use crate::media::hls::{self, Body, Change, Content, File, Hls, Now, Playlist, Progress, Settings, Variant};
 use crate::media::package;
 use crate::net::slots::Id;
 use crate::net::socket::Options;
+use crate::net::writer::{Task, Trouble, Writer};
 use crate::net::{clock, sys};
 use crate::proto::http::request::{Method, Request};
 use crate::proto::http::response::{self, Cors, Head, Length};
 use crate::wire::names::{self, StreamName};
+use bytes::Bytes;
+use std::path::PathBuf;
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 /// Content type of a playlist (RFC 8216, section 4).
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
@@ -47,8 +51,47 @@ pub struct LiveHls {
     queued: bool,
     /// When the stream has ended: when this goes.
     until: Option<u64>,
+    /// The copy on the disk, until something goes wrong with it.
+    disk: Option<Disk>,
     /// The log knows that there are no segments, and that they go before their time.
     told: (bool, bool),
+}
+
+/// Where a stream's files go.
+#[derive(Debug)]
+struct Disk {
+    writer: Rc<Writer>,
+    root: PathBuf,
+    key_root: PathBuf,
+    trouble: Trouble,
+}
+
+/// Bytes of segments that wait for the disk at most, of all streams.
+const DISK_QUEUE: usize = 64 << 20;
+/// How long the end of the server waits for files to be removed.
+const DISK_DRAIN: Duration = Duration::from_secs(3);
+
+/// The helper thread that writes segments, from the first stream on that wants it.
+#[derive(Debug, Default)]
+pub struct DiskWriter(Option<Rc<Writer>>);
+
+impl DiskWriter {
+    fn get(&mut self) -> Option<Rc<Writer>> {
+        if self.0.is_none() {
+            match Writer::start(DISK_QUEUE) {
+                Ok(writer) => self.0 = Some(Rc::new(writer)),
+                Err(error) => log::error!(target: "hls", "no thread to write segments: {error}"),
+            }
+        }
+        self.0.clone()
+    }
+
+    /// The server ends: what waits is done, if that does not take long.
+    pub fn drain(&self) {
+        if self.0.as_ref().is_some_and(|writer| !writer.drain(DISK_DRAIN)) {
+            log::warn!(target: "hls", "the disk is too slow: some files of HLS are left as they are");
+        }
+    }
 }
 
 /// A request on its way.
@@ -109,6 +152,8 @@ fn settings(conf: &crate::conf::Hls) -> Settings {
         video: conf.video,
         budget: usize::try_from(conf.ram_bytes).unwrap_or(usize::MAX),
         first_sequence: (clock::unix_ms() / 1000).saturating_sub(EPOCH_S),
+        keep: conf.storage != HlsStorage::Disk,
+        tell: conf.storage != HlsStorage::Ram,
         segments_per_key: if conf.keys { conf.fragments_per_key } else { 0 },
         secret,
     }
@@ -116,7 +161,10 @@ fn settings(conf: &crate::conf::Hls) -> Settings {
 
 fn templates(conf: &crate::conf::Hls) -> Templates {
     Templates {
-        playlist: path_of(&conf.mount).to_owned(),
+        playlist: match conf.storage {
+            HlsStorage::Disk => conf.m3u8_file.clone(),
+            HlsStorage::Ram | HlsStorage::Both => path_of(&conf.mount).to_owned(),
+        },
         segment: conf.ts_file.clone(),
         key: conf.key_file.clone(),
         prefix: conf.entry_prefix.clone(),
@@ -134,6 +182,7 @@ pub fn begin(
     before: Option<Box<LiveHls>>,
     name: &StreamName,
     vhost: &Rc<Vhost>,
+    writer: &mut DiskWriter,
     mono_ms: u64,
 ) -> Option<Box<LiveHls>> {
     if !vhost.hls.enabled {
@@ -149,14 +198,9 @@ pub fn begin(
     let names = Names::new(name, templates(&vhost.hls), settings.variant != Variant::Ts);
     let hls = Hls::new(settings, names, package::packager);
     let vhost = vhost.clone();
-    Some(Box::new(LiveHls {
-        hls,
-        vhost,
-        waiting: Vec::new(),
-        queued: false,
-        until: None,
-        told: (false, false),
-    }))
+    let disk = if vhost.hls.storage == HlsStorage::Ram { None } else { Disk::new(&vhost.hls, writer) };
+    let told = (false, false);
+    Some(Box::new(LiveHls { hls, vhost, waiting: Vec::new(), queued: false, until: None, disk, told }))
 }
 
 impl LiveHls {
@@ -181,19 +225,47 @@ impl LiveHls {
             );
             self.told.1 = true;
         }
+        self.save(name);
         self.wake(progress)
+    }
+
+    /// Hands to the disk what has changed. What goes wrong there ends the copy, and nothing else.
+    fn save(&mut self, name: &StreamName) {
+        let Some(disk) = &self.disk else { return };
+        let cleanup = self.vhost.hls.cleanup;
+        let mut fault = disk.trouble.take();
+        for change in self.hls.take_changes() {
+            let (path, task) = match change {
+                Change::Write(name, chunks) => (disk.path(&name), Task::Write(chunks)),
+                Change::Playlist(text) => {
+                    let bytes = Bytes::copy_from_slice(text.as_bytes());
+                    (disk.path(self.hls.playlist_name()), Task::Write(vec![bytes]))
+                }
+                Change::Remove(name) if cleanup => (disk.path(&name), Task::Remove),
+                Change::Remove(_) => continue,
+            };
+            if disk.writer.ask(path, task, &disk.trouble).is_err() {
+                fault.get_or_insert_with(|| "the disk is too slow".to_owned());
+            }
+        }
+        if let Some(fault) = fault {
+            log::error!(target: "hls", "{name}: no more files of HLS for this stream: {fault}");
+            self.disk = None;
+        }
     }
 
     /// The publisher is gone and may come back.
     #[must_use]
-    pub fn pause(&mut self, mono_ms: u64) -> bool {
+    pub fn pause(&mut self, name: &StreamName, mono_ms: u64) -> bool {
         let progress = self.hls.interrupt(now(mono_ms));
+        self.save(name);
         self.wake(progress)
     }
 
     /// The stream is over; gives the time at which this can go.
-    pub fn end(&mut self, mono_ms: u64) -> u64 {
+    pub fn end(&mut self, name: &StreamName, mono_ms: u64) -> u64 {
         self.hls.end(now(mono_ms));
+        self.save(name);
         self.queued = true;
         let dispose = match self.vhost.hls.dispose_ms {
             0 => LONGEST_DISPOSE_MS,
@@ -217,6 +289,31 @@ impl LiveHls {
 
     fn wake(&mut self, progress: Progress) -> bool {
         progress.changed && !self.waiting.is_empty() && !std::mem::replace(&mut self.queued, true)
+    }
+}
+
+impl Drop for LiveHls {
+    /// `hls_dispose`: no old playlist is left for players to find.
+    fn drop(&mut self) {
+        let Some(disk) = self.disk.as_ref().filter(|_| self.vhost.hls.dispose_ms > 0) else { return };
+        let files = self.hls.all_files();
+        for name in std::iter::once(self.hls.playlist_name()).chain(files.iter().map(|name| &**name)) {
+            // A queue that is full keeps its files; the next stream of that name writes over them.
+            let _ = disk.writer.ask(disk.path(name), Task::Remove, &disk.trouble);
+        }
+    }
+}
+
+impl Disk {
+    fn new(conf: &crate::conf::Hls, writer: &mut DiskWriter) -> Option<Disk> {
+        let root = PathBuf::from(&conf.path);
+        let key_root = conf.key_file_path.as_ref().map_or_else(|| root.clone(), PathBuf::from);
+        Some(Disk { writer: writer.get()?, root, key_root, trouble: Trouble::default() })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        let root = if name.ends_with(".key") { &self.key_root } else { &self.root };
+        root.join(name)
     }
 }
 

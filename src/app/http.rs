@@ -314,10 +314,10 @@ fn find(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, with_
     }
     let found = route(world, request);
     let is_live = found.as_ref().is_ok_and(|target| is_live(world, &target.name));
-    if !is_live && hls::was_here(world, request) {
+    let place = if with_files && !is_live { files::place(&world.config, request) } else { None };
+    if !is_live && place.is_none() && hls::was_here(world, request) {
         return refuse(conn, world, request, cors, 404, "this segment is not kept any more");
     }
-    let place = if with_files && !is_live { files::place(&world.config, request) } else { None };
     // Who serves files may have a page of their own at the root.
     let page = page::find(world, request).filter(|_| place.is_none() || request.path != "/");
     if let Some(resource) = page {

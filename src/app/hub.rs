@@ -301,6 +301,15 @@ impl Hub {
         self.streams.iter().find(|(_, live)| is(live)).map(|(id, _)| StreamId(id))
     }
 
+    /// Lets go of all segments: the server ends.
+    pub fn drop_hls(&mut self) {
+        for id in self.streams.ids() {
+            if let Some(live) = self.streams.get_mut(id) {
+                live.hls = None;
+            }
+        }
+    }
+
     /// Streams held.
     pub fn len(&self) -> usize {
         self.streams.len()
@@ -372,7 +381,7 @@ impl World {
         live.vhost = vhost.clone();
         live.stream.feed.set_limits(limits(&vhost.play));
         live.stream.publisher_begins();
-        live.hls = hls::begin(live.hls.take(), name, vhost, now);
+        live.hls = hls::begin(live.hls.take(), name, vhost, &mut self.disk_writer, now);
         live.ended = false;
         live.told = false;
         live.last_frame = now;
@@ -387,7 +396,7 @@ impl World {
         };
         let until = now.saturating_add(live.vhost.publish.resume_wait_ms);
         live.publisher = Publisher::Away(until);
-        if live.hls.as_mut().is_some_and(|hls| hls.pause(now)) {
+        if live.hls.as_mut().is_some_and(|hls| hls.pause(&live.name, now)) {
             self.actions.push_back(Action::Hls(id));
         }
         self.timers.set(Timer::Stream(id), until);
@@ -536,7 +545,7 @@ impl World {
         live.stream.feed.forget_key();
         live.derived.iter_mut().for_each(|(derived, _)| derived.finish());
         if let Some(hls) = &mut live.hls {
-            self.timers.set(Timer::Stream(id), hls.end(now));
+            self.timers.set(Timer::Stream(id), hls.end(&live.name, now));
             self.actions.push_back(Action::Hls(id));
         }
         log::info!(target: "stream", "{} has ended", live.name);

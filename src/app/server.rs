@@ -545,6 +545,8 @@ impl Server {
             }
             conn.drop_job(&mut self.world, "the server stops");
         }
+        self.world.hub.drop_hls();
+        self.world.disk_writer.drain();
         log::info!(target: "server", "stopped");
         log::logger().flush();
     }

@@ -68,6 +68,8 @@ pub struct World {
     pub closing: Vec<Id>,
     /// Work for the loop.
     pub actions: VecDeque<Action>,
+    /// Writes segments to the disk.
+    pub disk_writer: super::hls::DiskWriter,
     /// Limits repeated log lines.
     pub quiet: Quiet,
     /// Bytes read from all connections.
@@ -91,6 +93,7 @@ impl World {
             dirty: VecDeque::new(),
             closing: Vec::new(),
             actions: VecDeque::new(),
+            disk_writer: super::hls::DiskWriter::default(),
             quiet: Quiet::default(),
             received: 0,
             sent: 0,

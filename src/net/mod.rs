@@ -17,3 +17,4 @@ pub mod socket;
 #[allow(unsafe_code)]
 pub mod sys;
 pub mod timers;
+pub mod writer;

@@ -78,8 +78,12 @@ pub struct Settings {
     pub first_sequence: u64,
     /// Segments for each AES-128 key; 0: nothing is encrypted. TS only.
     pub segments_per_key: u32,
-    /// What keys and initialization vectors are derived from.
+    /// What keys are derived from.
     pub secret: [u8; 32],
+    /// Bytes are kept; otherwise only what the playlist says of them.
+    pub keep: bool,
+    /// What happens to files is told by [`Hls::take_changes`].
+    pub tell: bool,
 }
 
 /// The clocks.
@@ -140,6 +144,17 @@ pub enum File {
     Body(Content, Weak<Body>),
     /// A part that is announced; ask again at the next change, or answer 404 after this many milliseconds.
     Wait(u64),
+}
+
+/// Something for a copy of the stream on a disk, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A segment, initialization segment or key of this name holds this.
+    Write(Rc<str>, Vec<Bytes>),
+    /// The playlist is this now.
+    Playlist(Rc<str>),
+    /// The file of this name is not asked for any more.
+    Remove(Rc<str>),
 }
 
 /// What a push did that others may wait for.
@@ -278,6 +293,9 @@ impl Hls {
         };
         match self.window.has(asked) {
             Ok(true) => Playlist::Text(self.window.text(&self.names, self.settings.variant)),
+            Ok(false) if asked.is_none() => {
+                Playlist::Wait(self.window.patience_ms().saturating_add(self.settings.limit_ms))
+            }
             Ok(false) => Playlist::Wait(self.window.patience_ms()),
             Err(why) => Playlist::Bad(why),
         }
@@ -299,6 +317,32 @@ impl Hls {
     /// Drops what nobody may ask for any more.
     pub fn expire(&mut self, now: Now) {
         self.window.expire(now.mono_ms);
+    }
+
+    /// What has changed since the last call, for files; nothing unless [`Settings::tell`].
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        if !self.settings.tell {
+            return Vec::new();
+        }
+        let mut changes = self.window.take_changes();
+        // Old files go when the playlist does not name them any more.
+        let first =
+            changes.iter().position(|change| matches!(change, Change::Remove(_))).unwrap_or(changes.len());
+        if self.window.is_stale() {
+            let text = self.window.text(&self.names, self.settings.variant);
+            changes.insert(first, Change::Playlist(text));
+        }
+        changes
+    }
+
+    /// Names of all files that there are.
+    pub fn all_files(&self) -> Vec<Rc<str>> {
+        self.window.all_files()
+    }
+
+    /// The playlist's name.
+    pub fn playlist_name(&self) -> &str {
+        self.names.playlist()
     }
 
     /// Bytes held, those of the segment in the making included.

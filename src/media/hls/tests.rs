@@ -76,6 +76,8 @@ fn settings(variant: Variant) -> Settings {
         first_sequence: 100,
         segments_per_key: 0,
         secret: [3; 32],
+        keep: true,
+        tell: false,
     }
 }
 
@@ -404,7 +406,7 @@ fn late_sound_is_a_discontinuity_and_sound_within_the_wait_is_not() {
 #[test]
 fn blocking_reload_answers_when_the_part_is_there() {
     let mut rig = Rig::new(settings(Variant::LowLatency));
-    assert_eq!(rig.hls.playlist(""), Playlist::Wait(6_000));
+    assert_eq!(rig.hls.playlist(""), Playlist::Wait(18_000), "for the first segment, however long");
     rig.play(2_920, 50, true);
     let wait = Playlist::Wait(6_000);
     let has = |rig: &mut Rig, query: &str| matches!(rig.hls.playlist(query), Playlist::Text(_));
@@ -452,4 +454,45 @@ fn codecs_that_the_container_lacks_are_said_and_another_publisher_may_do_better(
     rig.play(5_000, 50, true);
     assert_eq!(rig.hls.refusal(), None);
     assert!(rig.validator.total_ms > 0);
+}
+
+#[test]
+fn a_copy_on_disk_has_what_its_playlist_names_and_nothing_for_ever() {
+    for (variant, segments_per_key) in [(Variant::Ts, 0), (Variant::Ts, 3), (Variant::Fmp4, 0)] {
+        let mut rig = Rig::new(Settings { keep: false, tell: true, segments_per_key, ..settings(variant) });
+        let mut files = std::collections::BTreeSet::new();
+        let mut list = String::new();
+        let mut most = 0;
+        for n in 0..3000 {
+            rig.hls.push(
+                &Frame {
+                    kind: Kind::Video,
+                    role: if n % 50 == 0 { Role::Key } else { Role::Delta },
+                    dts: n * 40,
+                    payload: Bytes::from_static(b"picture"),
+                    codec: rig.codec.clone(),
+                },
+                Some(VIDEO),
+                Now { mono_ms: n * 40, unix_ms: 0 },
+            );
+            for change in rig.hls.take_changes() {
+                match change {
+                    Change::Write(name, chunks) => {
+                        assert!(!chunks.concat().is_empty());
+                        assert!(files.insert(name), "written twice");
+                    }
+                    Change::Remove(name) => assert!(files.remove(&name), "{name} was never written"),
+                    Change::Playlist(text) => list = text.to_string(),
+                }
+                for uri in list.lines().filter(|line| !line.starts_with('#')) {
+                    assert!(files.contains(format!("live/{uri}").as_str()), "{uri} is listed but not there");
+                }
+            }
+            most = most.max(files.len());
+            assert!(rig.hls.bytes() < 51 * 3 * 188, "only the segment in the making is in memory");
+        }
+        assert!(most <= 26, "{most}");
+        let all = rig.hls.all_files();
+        assert!(files.iter().eq(all.iter()), "{files:?} {all:?}");
+    }
 }

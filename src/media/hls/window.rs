@@ -5,7 +5,7 @@ use super::cutter::Part;
 use super::keys::{Key, Keys};
 use super::names::{Names, Values};
 use super::playlist::{self, Reload};
-use super::{Body, Content, Now, Settings, Variant};
+use super::{Body, Change, Content, Now, Settings, Variant};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -82,6 +82,9 @@ pub(super) struct Window {
     ended: bool,
     squeezed: u64,
     text: Option<Rc<str>>,
+    keep: bool,
+    tell: bool,
+    changes: Vec<Change>,
 }
 
 impl Window {
@@ -105,6 +108,54 @@ impl Window {
             ended: false,
             squeezed: 0,
             text: None,
+            keep: settings.keep,
+            tell: settings.tell,
+            changes: Vec::new(),
+        }
+    }
+
+    pub(super) fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Whether the playlist has changed since its text was last asked for, and there is one.
+    pub(super) fn is_stale(&self) -> bool {
+        self.text.is_none() && !self.listed.is_empty()
+    }
+
+    /// Names of everything that could have been asked for.
+    pub(super) fn all_files(&self) -> Vec<Rc<str>> {
+        let segments = || self.listed.iter().chain(self.retired.iter().map(|retired| &retired.segment));
+        let media = segments().map(|segment| segment.item.name.clone());
+        let inits = segments().filter_map(|segment| segment.init.as_ref()).map(|item| item.name.clone());
+        let keys = segments().filter_map(|segment| segment.key.as_ref()).map(|(_, item)| item.name.clone());
+        let mut names: Vec<Rc<str>> = media.chain(inits).chain(keys).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn write(&mut self, name: &Rc<str>, chunks: &[Bytes]) {
+        if self.tell {
+            self.changes.push(Change::Write(name.clone(), chunks.to_vec()));
+        }
+    }
+
+    /// A segment is gone: its file, and those that no other segment needs.
+    fn forget(&mut self, gone: &Segment) {
+        self.bytes = self.bytes.saturating_sub(gone.item.body.size());
+        if !self.tell {
+            return;
+        }
+        self.changes.push(Change::Remove(gone.item.name.clone()));
+        let rest = self.all_files();
+        let key = gone.key.as_ref().map(|(_, item)| item);
+        for item in gone.init.iter().chain(key) {
+            let current = self.init.as_ref().is_some_and(|init| init.name == item.name)
+                || self.key.as_ref().is_some_and(|(_, key)| key.name == item.name);
+            if !current && !rest.contains(&item.name) {
+                self.changes.push(Change::Remove(item.name.clone()));
+            }
         }
     }
 
@@ -125,6 +176,7 @@ impl Window {
         let values = Values { sequence: self.next_sequence, unix_ms: now.unix_ms, duration_ms: 0 };
         // Two in a row for the same segment: nobody has seen the first.
         let name = names.init(values);
+        self.write(&name, std::slice::from_ref(&bytes));
         self.init = Some(Rc::new(Item { name, body: Rc::new(Body::new(vec![bytes])) }));
     }
 
@@ -165,16 +217,19 @@ impl Window {
             if self.key.as_ref().is_none_or(|(current, _)| *current != key) {
                 let name = names.key(Values { sequence, unix_ms: now.unix_ms, duration_ms: ms });
                 let body = Body::new(vec![Bytes::copy_from_slice(&key.bytes)]);
+                self.write(&name, &body.chunks);
                 self.key = Some((key, Rc::new(Item { name, body: Rc::new(body) })));
             }
         }
-        let body = Rc::new(Body::new(chunks));
+        let name = names.segment(values);
+        self.write(&name, &chunks);
+        let body = Rc::new(if self.keep { Body::new(chunks) } else { Body::default() });
         self.bytes = self.bytes.saturating_sub(open.bytes).saturating_add(body.size());
         self.next_sequence = sequence.saturating_add(1);
         self.target_s = self.target_s.max(ms.saturating_sub(SLACK_MS).div_ceil(1000));
         self.listed_ms = self.listed_ms.saturating_add(ms);
         self.listed.push_back(Segment {
-            item: Item { name: names.segment(values), body },
+            item: Item { name, body },
             ms,
             discontinuity: open.discontinuity,
             independent: open.parts.first().is_some_and(|part| part.independent),
@@ -218,7 +273,7 @@ impl Window {
                 None => return,
             };
             self.squeezed = self.squeezed.saturating_add(1);
-            self.bytes = self.bytes.saturating_sub(gone.item.body.size());
+            self.forget(&gone);
         }
     }
 
@@ -226,7 +281,7 @@ impl Window {
     pub(super) fn expire(&mut self, now: u64) {
         while self.retired.front().is_some_and(|retired| retired.until <= now) {
             if let Some(Retired { segment, .. }) = self.retired.pop_front() {
-                self.bytes = self.bytes.saturating_sub(segment.item.body.size());
+                self.forget(&segment);
             }
         }
     }
