@@ -13,6 +13,7 @@ mod containers;
 mod cross;
 mod files;
 mod fmp4;
+mod hls;
 mod hostile;
 mod http;
 mod media;

@@ -1,4 +1,4 @@
-// Plays one HTTP-FLV address with mpegts.js in headless Chromium, in a page of another origin, and fails unless
+// Plays one address in headless Chromium, HTTP-FLV with mpegts.js or, with --page hls.html, HLS with hls.js, in a page of another origin, and fails unless
 // the picture moves. Options: --modules DIR (holds node_modules), --url ADDRESS, --seconds N (of playback to see),
 // --profile DIR (new), --screenshot FILE, --chromium FILE.
 import { createReadStream } from "node:fs";
@@ -16,6 +16,7 @@ const { values: options } = parseArgs({
     seconds: { type: "string", default: "4" },
     profile: string,
     screenshot: string,
+    page: { type: "string", default: "page.html" },
     chromium: { type: "string", default: "/usr/bin/chromium" },
   },
 });
@@ -23,7 +24,8 @@ const modules = createRequire(resolve(options.modules, "package.json"));
 const { chromium } = modules("playwright-core");
 
 const FILES = {
-  "/": [fileURLToPath(new URL("page.html", import.meta.url)), "text/html; charset=utf-8"],
+  "/": [fileURLToPath(new URL(options.page, import.meta.url)), "text/html; charset=utf-8"],
+  "/hls.js": [modules.resolve("hls.js/dist/hls.js"), "text/javascript; charset=utf-8"],
   "/mpegts.js": [modules.resolve("mpegts.js/dist/mpegts.js"), "text/javascript; charset=utf-8"],
 };
 
@@ -66,6 +68,7 @@ function look(page) {
       dropped: quality.droppedVideoFrames,
       audioBytes: video.webkitAudioDecodedByteCount,
       errors: window.seen.errors,
+      delay: window.seen.delay?.(),
     };
   });
 }

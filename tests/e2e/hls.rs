@@ -1,0 +1,278 @@
+//! HLS: what ffmpeg and hls.js make of it, and how it is answered.
+use crate::support::http::{Head, Http};
+use crate::support::proc::Proc;
+use crate::support::server::{Server, run_dir};
+use crate::support::tools::{self, Publisher};
+use crate::support::{clips, e2e_dir, note, poll};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Longer than any clip of this module, with the time that tools take to start and to end.
+const CLIP: Duration = Duration::from_secs(40);
+
+/// A server with these directives in its `hls` block, which keeps whole clips listed.
+fn serve(hls: &str) -> Server {
+    Server::vhost(&format!(
+        "publish {{ resume_wait 0; }}\n http_remux {{ enabled on; }}\n\
+         hls {{ enabled on; hls_fragment 2; hls_window 60; hls_aof_ratio 6; {hls} }}"
+    ))
+}
+
+fn url(server: &Server, stream: &str) -> String {
+    format!("http://127.0.0.1:{}/live/{stream}.m3u8", server.http)
+}
+
+/// One request on a connection of its own.
+fn get(server: &Server, path: &str, more: &str) -> (Head, Vec<u8>) {
+    let mut http = Http::connect(server.http);
+    http.get(path, more);
+    let head = http.head();
+    let body = http.body(&head);
+    (head, body)
+}
+
+fn playlist(server: &Server, path: &str) -> String {
+    let (head, body) = get(server, path, "");
+    let text = String::from_utf8(body).unwrap();
+    assert_eq!(head.status, 200, "{text}");
+    text
+}
+
+/// The last URI of a playlist, as a path.
+fn last_segment(text: &str) -> String {
+    format!("/live/{}", text.lines().rfind(|line| !line.starts_with('#')).expect("a segment"))
+}
+
+/// The pictures as they are decoded, and the sound as it was encoded: hashes, in order.
+fn content(input: &str) -> (Vec<String>, Vec<String>) {
+    let run = |args: &[&str]| {
+        let mut command = Command::new(tools::ffmpeg7());
+        command.args(["-hide_banner", "-loglevel", "error", "-nostdin"]);
+        if input.starts_with("http") {
+            command.args(["-live_start_index", "0"]);
+        }
+        let out = command.args(["-i", input]).args(args).args(["-f", "framemd5", "-"]).output().unwrap();
+        let errors = String::from_utf8_lossy(&out.stderr);
+        let none = errors.contains("does not contain any stream");
+        assert!(out.status.success() || none, "{input}: {errors}");
+        let text = String::from_utf8(out.stdout).unwrap();
+        let frames = text.lines().filter(|line| !line.starts_with('#'));
+        frames.map(|line| line.split(',').nth(5).unwrap().trim().to_owned()).collect::<Vec<_>>()
+    };
+    (run(&["-an", "-fps_mode", "passthrough"]), run(&["-vn", "-c", "copy", "-bsf:a", "aac_adtstoasc"]))
+}
+
+/// Publishes clips, and fails unless the whole of each can be read once it has ended.
+fn same_content(hls: &str, clips: &[(Publisher, &Path, &str)]) -> Server {
+    let server = serve(hls);
+    let mut publishing: Vec<Proc> =
+        clips.iter().map(|(publisher, clip, stream)| publisher.publish(&server, clip, stream)).collect();
+    publishing.iter_mut().for_each(|publish| publish.success(CLIP));
+    for (_, clip, stream) in clips {
+        let path = format!("/live/{stream}.m3u8");
+        let ended = poll(Duration::from_secs(5), || playlist(&server, &path).ends_with("#EXT-X-ENDLIST\n"));
+        assert!(ended, "{}", playlist(&server, &path));
+        let got = content(&url(&server, stream));
+        let sent = content(clip.to_str().unwrap());
+        assert_eq!(got.0.len(), sent.0.len(), "{stream}: pictures\n{}", playlist(&server, &path));
+        assert!(got.0 == sent.0, "{stream}: the pictures differ");
+        assert_eq!(got.1.len(), sent.1.len(), "{stream}: sounds\n{}", playlist(&server, &path));
+        assert!(got.1 == sent.1, "{stream}: the sounds differ");
+    }
+    server
+}
+
+#[test]
+fn every_frame_arrives_in_every_variant() {
+    let (av, sound, picture, hevc) = (clips::av(), clips::audio_only(), clips::video_only(), clips::hevc());
+    for hls in ["hls_variant ts;", "hls_variant fmp4;", "hls_variant lowlatency;"] {
+        same_content(
+            hls,
+            &[
+                (Publisher::Ffmpeg5, &av, "av"),
+                (Publisher::Ffmpeg5, &sound, "sound"),
+                (Publisher::Ffmpeg5, &picture, "picture"),
+                (Publisher::Ffmpeg7, &hevc, "hevc"),
+            ],
+        );
+    }
+}
+
+#[test]
+fn encrypted_segments_can_be_read_with_their_keys() {
+    let server =
+        same_content("hls_keys on; hls_fragments_per_key 2;", &[(Publisher::Ffmpeg5, &clips::av(), "x")]);
+    let text = playlist(&server, "/live/x.m3u8");
+    let keys: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("#EXT-X-KEY:METHOD=AES-128,URI=\"")).collect();
+    assert_eq!(keys.len(), 2, "{text}");
+    let (head, key) = get(&server, &format!("/live/{}", keys[0].trim_end_matches('"')), "");
+    assert_eq!((head.status, key.len()), (200, 16));
+    let (_, segment) = get(&server, &last_segment(&text), "");
+    assert!(segment.len() % 16 == 0 && segment.iter().step_by(188).any(|byte| *byte != 0x47));
+}
+
+#[test]
+fn answers_are_what_players_and_caches_expect() {
+    let server = serve("");
+    let _publish = Publisher::Ffmpeg5.publish(&server, &clips::heavy(), "x+y");
+    let path = "/live/x%2By.m3u8";
+    // The first request comes before the first segment, and waits for it.
+    let ready = poll(Duration::from_secs(5), || server.log().contains("x+y is live"));
+    assert!(ready, "{}", server.log());
+    let (head, body) = get(&server, path, "Origin: http://page.example\r\n");
+    let text = String::from_utf8(body).unwrap();
+    assert_eq!(
+        (head.status, head.get("content-type")),
+        (200, Some("application/vnd.apple.mpegurl")),
+        "{text}"
+    );
+    assert_eq!(head.get("cache-control"), Some("no-cache"));
+    assert_eq!(head.get("access-control-allow-origin"), Some("*"));
+    let segment = last_segment(&text);
+    assert!(segment.starts_with("/live/x%2By-") && text.starts_with("#EXTM3U\n"), "{text}");
+    // One connection for a list, a segment and what is not there; the first two at once.
+    let mut http = Http::connect(server.http);
+    http.send(format!("GET {segment} HTTP/1.1\r\nHost: a\r\n\r\nGET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+    let head = http.head();
+    let bytes = http.body(&head);
+    assert_eq!((head.status, head.get("content-type")), (200, Some("video/mp2t")));
+    assert!(head.get("cache-control").is_some_and(|value| value.starts_with("max-age=")), "{head:?}");
+    assert!(bytes.len().is_multiple_of(188) && bytes.len() > 10_000 && bytes[0] == 0x47);
+    let head = http.head();
+    assert_eq!(head.status, 200);
+    http.body(&head);
+    http.send(format!("HEAD {segment} HTTP/1.1\r\nHost: a\r\n\r\n"));
+    let head = http.head();
+    assert_eq!(head.get("content-length"), Some(bytes.len().to_string().as_str()));
+    for (hostile, status) in [
+        ("/live/x%2By-1.ts", 404),
+        ("/live/x%2By-99999999999999999999999.ts", 404),
+        ("/live/../live/x%2By.m3u8", 404),
+        ("/live/x%2By-%00.ts", 400),
+        ("/live/%2e%2e/%2e%2e/etc/passwd.m3u8", 404),
+        ("/nowhere/x.m3u8", 404),
+        ("/live/.m3u8", 404),
+    ] {
+        http.get(hostile, "");
+        let head = http.head();
+        let body = String::from_utf8(http.body(&head)).unwrap();
+        assert_eq!(head.status, status, "{hostile}: {body}");
+    }
+    // An old client that closes after each answer.
+    let mut http = Http::connect(server.http);
+    http.send(format!("GET {segment} HTTP/1.0\r\n\r\n"));
+    let head = http.head();
+    assert_eq!(http.body(&head), bytes);
+}
+
+#[test]
+fn files_on_disk_are_served_by_any_server_and_go_when_the_server_ends() {
+    let files = run_dir();
+    let root = files.join("live");
+    let server = Server::vhost(&format!(
+        "publish {{ resume_wait 0; }} http_static {{ enabled on; dir {0}; }}\n\
+         hls {{ enabled on; hls_fragment 2; hls_window 60; hls_storage disk; hls_path {0}; hls_keys on; }}",
+        files.display()
+    ));
+    Publisher::Ffmpeg5.publish(&server, &clips::av(), "x").success(CLIP);
+    let list = root.join("x.m3u8");
+    let text = || std::fs::read_to_string(&list).unwrap_or_default();
+    assert!(poll(Duration::from_secs(10), || text().ends_with("#EXT-X-ENDLIST\n")), "{}", text());
+    let names = names_of(&root);
+    let count = |ending: &str| names.iter().filter(|name| name.ends_with(ending)).count();
+    assert_eq!((names.len(), count(".ts"), count(".key")), (6, 4, 1), "{names:?}\n{}", text());
+    let pictures = content(clips::av().to_str().unwrap()).0;
+    assert!(content(&url(&server, "x")).0 == pictures, "through http_static");
+    drop(server);
+    assert_eq!(names_of(&root), Vec::<String>::new(), "nothing is left for players to find");
+    std::fs::remove_dir_all(files).unwrap();
+}
+
+fn names_of(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn another_publisher_goes_on_with_a_discontinuity() {
+    let server = serve("");
+    for clip in [clips::other(), clips::video_only()] {
+        Publisher::Ffmpeg5.publish(&server, &clip, "x").success(CLIP);
+    }
+    let text = playlist(&server, "/live/x.m3u8");
+    assert_eq!(text.matches("#EXT-X-DISCONTINUITY\n").count(), 1, "{text}");
+    let number = |uri: &str| uri.trim_start_matches("x-").trim_end_matches(".ts").parse::<u64>().unwrap();
+    let numbers: Vec<u64> = text.lines().filter(|line| line.ends_with(".ts")).map(number).collect();
+    assert!(numbers.len() >= 6 && numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{text}");
+}
+
+#[test]
+fn a_request_for_the_next_part_is_answered_when_it_is_there() {
+    let server = serve("hls_variant lowlatency; hls_part 400ms;");
+    let _publish = Publisher::Ffmpeg5.publish(&server, &clips::heavy(), "x");
+    assert!(poll(Duration::from_secs(5), || server.log().contains("x is live")));
+    playlist(&server, "/live/x.m3u8");
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        let text = playlist(&server, "/live/x.m3u8");
+        let hint = text.lines().last().unwrap();
+        let hint =
+            hint.strip_prefix("#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"").expect(&text).trim_end_matches('"');
+        let mut fields = hint.trim_start_matches("x-").split('.');
+        let (sequence, part) = (fields.next().unwrap(), fields.next().unwrap());
+        let mut list = Http::connect(server.http);
+        let mut bytes = Http::connect(server.http);
+        let asked = Instant::now();
+        list.get(&format!("/live/x.m3u8?_HLS_msn={sequence}&_HLS_part={part}"), "");
+        bytes.get(&format!("/live/{hint}"), "");
+        let head = list.head();
+        let text = String::from_utf8(list.body(&head)).unwrap();
+        waits.push(asked.elapsed());
+        assert!(head.status == 200 && text.contains(&format!("URI=\"{hint}\"")), "{hint}\n{text}");
+        let head = bytes.head();
+        let body = bytes.body(&head);
+        assert!(head.status == 200 && &body[4..8] == b"moof", "{hint}: {head:?}");
+    }
+    let longest = waits.iter().max().unwrap();
+    assert!(*longest < Duration::from_secs(2), "{waits:?}");
+    assert!(waits.iter().any(|wait| *wait > Duration::from_millis(100)), "nothing waited: {waits:?}");
+    note(&format!("hls: a blocking reload took {longest:?} at most, with parts of 400 ms"));
+    let (head, _) = get(&server, "/live/x.m3u8?_HLS_msn=9999999999", "");
+    assert_eq!(head.status, 400);
+}
+
+/// Plays in a page with hls.js, and gives what the page saw.
+fn page(hls: &str) -> String {
+    let server = serve(&format!("{hls} hls_window 8;").replace("hls_window 60;", ""));
+    let _publish = Publisher::Ffmpeg5.publish(&server, &clips::heavy(), "x");
+    assert!(poll(Duration::from_secs(5), || server.log().contains("x is live")));
+    playlist(&server, "/live/x.m3u8");
+    let mut command = Command::new("node");
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/web/play.mjs"));
+    command.args(["--modules".into(), e2e_dir().join("web")]);
+    command.args(["--page", "hls.html", "--url", &url(&server, "x"), "--seconds", "5"]);
+    command.args(["--profile".into(), server.dir().join("profile")]);
+    command.args(["--screenshot".into(), e2e_dir().join("hls.png")]);
+    let mut page = Proc::spawn("page", server.dir(), command);
+    page.success(Duration::from_secs(60));
+    let seen = page.log().lines().last().unwrap_or_default().to_owned();
+    note(&format!("hls.js, {hls} {seen}"));
+    seen
+}
+
+#[test]
+fn a_page_plays_ts() {
+    page("hls_variant ts;");
+}
+
+#[test]
+fn a_page_plays_fmp4() {
+    page("hls_variant fmp4;");
+}
+
+#[test]
+fn a_page_plays_low_latency() {
+    page("hls_variant lowlatency;");
+}
