@@ -266,14 +266,15 @@ fn an_hour_of_low_latency_follows_the_rules() {
 
 #[test]
 fn an_hour_of_sound_alone_is_cut_by_time() {
-    for variant in [Variant::Ts, Variant::Fmp4, Variant::LowLatency] {
+    for (variant, ms) in [(Variant::Ts, 3_600_000), (Variant::Fmp4, 600_000), (Variant::LowLatency, 600_000)]
+    {
         let mut rig = Rig::new(settings(variant));
         rig.codec = Rc::new(CodecSet::default());
         rig.config(HeaderKey::Audio(0), b"aac 1");
-        rig.only_sound(3_600_000);
+        rig.only_sound(ms);
         assert!(rig.validator.longest_ms <= 2_050, "{}", rig.validator.longest_ms);
         assert_eq!(rig.validator.discontinuities, 0);
-        assert!(rig.validator.total_ms > 3_590_000);
+        assert!(rig.validator.total_ms > ms - 10_000);
     }
 }
 
