@@ -377,6 +377,10 @@ pub fn answer(conn: &mut Conn, world: &mut World, wanted: Wanted, deadline: Opti
         return text(conn, world, &wanted, 404, "the stream is over");
     };
     live.hls.expire(now(mono_ms));
+    if conn.socket.sent == 0 {
+        let nodelay = live.vhost.tcp_nodelay || live.vhost.min_latency;
+        conn.socket.configure(Options { nodelay, send_buffer: live.vhost.play.send_buffer });
+    }
     let patience = match &wanted.what {
         _ if live.hls.refusal().is_some() => {
             let why = live.hls.refusal().unwrap_or_default().to_owned();
@@ -515,8 +519,6 @@ fn send(
         peer.run(Errand::Sending { keep_alive, send_timeout_ms });
         world.timers.set(Timer::Connection(conn.id), world.now.saturating_add(send_timeout_ms));
     }
-    let nodelay = vhost.tcp_nodelay || vhost.min_latency;
-    conn.socket.configure(Options { nodelay, send_buffer: vhost.play.send_buffer });
 }
 
 impl Errand {
