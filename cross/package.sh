@@ -44,7 +44,7 @@ tarball() {
   install -D -m 755 "$(program)" "$top/runnel"
   install -D -m 644 -t "$top/conf" conf/*.conf
   install -m 644 -t "$top" README.md CHANGELOG.md LICENSE
-  if [ -d conf/service ]; then cp -r conf/service "$top/conf/"; fi
+  cp -r conf/service "$top/conf/"
   archive "$dist/$name.tar.gz" "$stage" "$name"
   echo "$name.tar.gz: $(stat -c %s "$dist/$name.tar.gz") bytes"
   try_tarball "$dist/$name.tar.gz" "$name"
@@ -55,6 +55,13 @@ try_tarball() {
   mkdir -p "$root"
   tar -C "$root" -xzf "$1"
   expect_runs "$root/$2/runnel" "$root/$2/conf/runnel.conf"
+  # The kit's own installer finds its files in there, and takes away what it put.
+  local device=$stage/kit-root install=$root/$2/conf/service/install.sh
+  mkdir "$device"
+  sh "$install" --root "$device" --init openwrt "$root/$2/runnel" > "$stage/kit.log" || die "install.sh of $1"
+  expect_runs "$device/usr/bin/runnel" "$device/etc/runnel/runnel.conf"
+  sh "$install" --root "$device" --uninstall > "$stage/kit.log" || die "install.sh --uninstall of $1"
+  expect_nothing "$device" "install.sh of $1"
 }
 
 # expect_runs PROGRAM CONF: the program starts on its machine's processor and likes the configuration file.
@@ -73,10 +80,8 @@ deb() {
   gzip -9n < CHANGELOG.md > "$tree/usr/share/doc/runnel/changelog.gz"
   mkdir "$tree/DEBIAN"
   echo /etc/runnel/runnel.conf > "$tree/DEBIAN/conffiles"
-  if [ -e conf/service/runnel.service ]; then
-    service runnel.service "$tree/lib/systemd/system/runnel.service" 644
-    scripts_systemd "$tree/DEBIAN"
-  fi
+  service runnel.service "$tree/lib/systemd/system/runnel.service" 644
+  scripts_systemd "$tree/DEBIAN"
   (cd "$tree" && find . -path ./DEBIAN -prune -o -type f -printf '%P\n' | sort | xargs md5sum) > "$tree/DEBIAN/md5sums"
   cat > "$tree/DEBIAN/control" << CONTROL
 Package: runnel
@@ -148,10 +153,8 @@ ipk() {
   install -D -m 644 conf/router.conf "$tree/data/etc/runnel/runnel.conf"
   mkdir "$tree/control"
   echo /etc/runnel/runnel.conf > "$tree/control/conffiles"
-  if [ -e conf/service/runnel.procd ]; then
-    service runnel.procd "$tree/data/etc/init.d/runnel" 755
-    scripts_procd "$tree/control"
-  fi
+  service openwrt "$tree/data/etc/init.d/runnel" 755
+  scripts_procd "$tree/control"
   cat > "$tree/control/control" << CONTROL
 Package: runnel
 Version: $version-1
@@ -202,9 +205,7 @@ try_ipk() {
   done
   tar -C "$root" -xzf "$unpacked/data.tar.gz"
   for script in postinst prerm; do
-    if [ -e "$unpacked/control/$script" ]; then
-      IPKG_INSTROOT=$root sh "$unpacked/control/$script" || die "$1: $script"
-    fi
+    IPKG_INSTROOT=$root sh "$unpacked/control/$script" || die "$1: $script"
   done
   expect_runs "$root/usr/bin/runnel" "$root/etc/runnel/runnel.conf"
   tar -tzf "$unpacked/data.tar.gz" | grep -v '/$' | (cd "$root" && xargs rm)
