@@ -191,9 +191,12 @@ impl Live {
         package::refusal(container, self.stream.video(), self.stream.audio()).is_none()
     }
 
-    fn close(&mut self, kindred: Kindred) {
+    /// A viewer of this form is gone; true when it was the last one, and the form with it.
+    fn close(&mut self, kindred: Kindred) -> bool {
+        let before = self.derived.len();
         self.derived.iter_mut().filter(|(derived, _)| derived.kindred == kindred).for_each(|(_, n)| *n -= 1);
         self.derived.retain(|(_, readers)| *readers > 0);
+        self.derived.len() < before
     }
 
     /// Makes segments of the newest frame. True: somebody waits for what came of it.
@@ -510,7 +513,8 @@ impl World {
     pub fn leave(&mut self, id: StreamId, conn: Id, phase: usize, source: Option<Kindred>) {
         if let Some(live) = self.hub.get_mut(id) {
             live.fanout.remove(conn, phase);
-            source.into_iter().for_each(|kindred| live.close(kindred));
+            let closed = source.filter(|kindred| live.close(*kindred));
+            closed.into_iter().for_each(|kindred| self.batches.forget((id.number(), Some(kindred))));
         }
         self.reap(id);
     }
@@ -557,6 +561,7 @@ impl World {
         if self.hub.get(id).is_some_and(Live::idle) {
             self.timers.clear(Timer::Stream(id));
             self.timers.clear(Timer::Tick(id));
+            self.batches.forget((id.number(), None));
             self.hub.remove(id);
         }
     }

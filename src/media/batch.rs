@@ -164,9 +164,9 @@ impl Batches {
         None
     }
 
-    /// Frees the memory (when nobody watches any more).
-    pub fn clear(&mut self) {
-        *self = Batches::default();
+    /// Drops the batches of a feed that is gone: another one may take its name and count its frames anew.
+    pub fn forget(&mut self, id: FeedId) {
+        self.slots.retain(|batch| batch.key.feed != id);
     }
 }
 
@@ -257,6 +257,18 @@ mod tests {
             offset += len;
         }
         assert_eq!(batch.place(offset), (9, 0));
+    }
+
+    #[test]
+    fn a_feed_that_takes_the_name_of_another_has_batches_of_its_own() {
+        let (old, mut batches) = (feed(), Batches::default());
+        let before = batches.get((1, None), FLV, &old, (0, 4), 0).unwrap().bytes(0).to_vec();
+        batches.forget((1, None));
+        let mut new = Feed::new(Default::default());
+        for frame in old.from(0) {
+            new.push(Frame { payload: Bytes::from_static(b"other"), ..Frame::clone(frame) });
+        }
+        assert_ne!(batches.get((1, None), FLV, &new, (0, 4), 0).unwrap().bytes(0), before);
     }
 
     #[test]
