@@ -205,7 +205,7 @@ mod tests {
     fn seek(file: &[u8], seek: Seek) -> Result<Option<Start>, FlvError> {
         let mut scan = Scan::new(seek);
         loop {
-            let from = usize::try_from(scan.at()).unwrap().min(file.len());
+            let from = usize::try_from(scan.at()).map_or(file.len(), |at| at.min(file.len()));
             let peek = &file[from..file.len().min(from + PEEK)];
             if let Step::Done(found) = scan.look(peek)? {
                 return Ok(found);
