@@ -103,7 +103,7 @@ build() {
     export "${key}_RUSTFLAGS=-Clink-self-contained=no -Cforce-unwind-tables=no $flags"
     [ -z "${OPT:-}" ] || export "CARGO_PROFILE_DIST_OPT_LEVEL=$OPT"
     /usr/bin/cargo build --quiet --locked --profile dist --bin runnel --target "$TRIPLE" --target-dir "$work/cargo" \
-      -Z build-std=std,panic_abort -Z build-std-features= ${router:+--no-default-features} "$@"
+      -Z build-std=std,panic_abort -Z build-std-features=optimize_for_size ${router:+--no-default-features} "$@"
   ) || die "building for $TRIPLE"
   local program=$work/cargo/$TRIPLE/dist/runnel
   file -b "$program" | grep -q 'statically linked' || die "$program is not static"
