@@ -494,6 +494,7 @@ pub fn start_viewer(conn: &mut Conn, world: &mut World) {
         sent_before: conn.socket.sent,
     };
     peer.job = Job::Playing(viewer, (wrap == Wrap::WebSocket).then(Box::default));
+    world.timers.clear(Timer::Connection(conn.id));
     log::info!(target: "http", "{} {}: viewer of {} came ({})", conn.tag(), conn.peer, live.name, answer.agent);
     world.mark(conn);
 }

@@ -9,7 +9,7 @@
 //!
 //! A stream is freed when it is vacant and nobody watches or waits.
 
-use super::fanout::Fanout;
+use super::fanout::{Fanout, Phase};
 use super::hls::{self, LiveHls};
 use super::rate::Rate;
 use super::world::{Action, Timer, World};
@@ -510,7 +510,7 @@ impl World {
     }
 
     /// A viewer is gone.
-    pub fn leave(&mut self, id: StreamId, conn: Id, phase: usize, source: Option<Kindred>) {
+    pub fn leave(&mut self, id: StreamId, conn: Id, phase: Phase, source: Option<Kindred>) {
         if let Some(live) = self.hub.get_mut(id) {
             live.fanout.remove(conn, phase);
             let closed = source.filter(|kindred| live.close(*kindred));

@@ -6,12 +6,14 @@
 //!   ▲─────────── timeout 0 while any budget ran out, else until the next deadline ────────────────┘
 //! ```
 //!
-//! Beside it: [`ports`] what is listened at, [`change`] a reload, [`ending`] a graceful end, [`stats`] a line of figures.
+//! Beside it: [`ports`] what is listened at, [`change`] a reload, [`ending`] a graceful end, [`stats`] a line of figures,
+//! [`turns`] how long turns take.
 
 mod change;
 mod ending;
 mod ports;
 mod stats;
+mod turns;
 
 use self::change::Watched;
 use self::stats::Traffic;
@@ -34,7 +36,7 @@ use crate::net::socket::{Io, Socket};
 use crate::net::sys;
 use crate::proto::http::response::{self, Cors};
 use crate::proto::rtmp::handshake::Entropy;
-use crate::proto::rtmp::server::{ServerSession, Settings};
+use crate::proto::rtmp::server::ServerSession;
 use mio::net::{TcpListener, TcpStream};
 use std::collections::VecDeque;
 use std::io;
@@ -47,10 +49,14 @@ const ACCEPT_BUDGET: usize = 128;
 const READ_BUDGET: usize = 4;
 /// Bytes in one read.
 const READ_SIZE: usize = 64 << 10;
+/// Milliseconds of reading in one turn.
+const READ_MS: u64 = 3;
 /// Milliseconds of writing in one turn.
 const WRITE_MS: u64 = 5;
-/// Connections written to between two looks at the clock.
-const WRITE_CHECK: usize = 32;
+/// Connections read from or written to between two looks at the clock.
+const CLOCK_CHECK: usize = 32;
+/// Viewers who waited for a stream and are started in one turn.
+const START_BUDGET: usize = 256;
 /// Pause before accepting again when descriptors have run out, in milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 200;
 /// Descriptors kept free for files, pipes and listeners.
@@ -101,6 +107,8 @@ pub struct Server {
     demo: Option<Demo>,
     /// Connections with bytes left to read from the last turn.
     run: VecDeque<Id>,
+    /// Actions left over from the last turn.
+    later: Vec<Action>,
     accept_paused: bool,
     state: State,
     next_serial: u64,
@@ -140,6 +148,7 @@ impl Server {
             world: World::new(Rc::new(config)),
             demo: None,
             run: VecDeque::new(),
+            later: Vec::new(),
             accept_paused: false,
             state: State::Running,
             next_serial: 1,
@@ -185,7 +194,9 @@ impl Server {
         let mut events = std::mem::take(&mut self.events);
         events.clear();
         self.poll.wait(self.timeout(), &mut events)?;
-        self.world.now = self.poll.now();
+        let began = self.poll.now_us();
+        self.world.now = began / 1000;
+        self.world.actions.extend(self.later.drain(..));
         self.world.files.count(self.conns.len());
         for event in &events {
             self.on_ready(*event);
@@ -201,14 +212,15 @@ impl Server {
         if self.state == State::Draining && self.conns.is_empty() {
             self.linger();
         }
+        self.traffic.turns.add(self.poll.now_us().saturating_sub(began));
         Ok(())
     }
 
     fn timeout(&self) -> Option<u64> {
         let accepting =
             !self.accept_paused && self.listeners.iter().flatten().any(|listening| listening.ready);
-        if accepting || !self.run.is_empty() || !self.world.dirty.is_empty() || !self.world.actions.is_empty()
-        {
+        let left_over = !self.run.is_empty() || !self.world.dirty.is_empty() || !self.later.is_empty();
+        if accepting || left_over || !self.world.actions.is_empty() {
             return Some(0);
         }
         // Rounded up, so that the turn does not come a moment too early and find nothing due.
@@ -314,12 +326,7 @@ impl Server {
                 let mut entropy = [0; 64];
                 sys::random(&mut entropy);
                 let trusted = self.world.config.trusted_proxies.iter().any(|net| net.contains(peer.ip()));
-                let session = ServerSession::new(
-                    Settings::default(),
-                    Entropy(entropy),
-                    (now & 0xffff_ffff) as u32,
-                    trusted,
-                );
+                let session = ServerSession::new(Entropy(entropy), (now & 0xffff_ffff) as u32, trusted);
                 Role::Rtmp(Box::new(RtmpPeer::new(session, now)))
             }
         };
@@ -368,11 +375,19 @@ impl Server {
     }
 
     fn read(&mut self) {
-        for _ in 0..self.run.len() {
+        let stop_at = self.poll.now().saturating_add(READ_MS);
+        for n in 0..self.run.len() {
+            if n % CLOCK_CHECK == CLOCK_CHECK - 1 && self.poll.now() >= stop_at {
+                return;
+            }
             let Some(id) = self.run.pop_front() else { return };
             let Some(conn) = self.conns.get_mut(id) else { continue };
             conn.queued = false;
             read_conn(conn, &mut self.world, &mut self.scratch);
+            // Answers leave at once: kept until all have been read, those of a storm of joins add up to megabytes.
+            if conn.out.is_short_answer() && conn.viewer().is_none() && conn.gone.is_none() {
+                write_conn(conn, &mut self.world);
+            }
             if conn.socket.readable && conn.gone.is_none() && !conn.holds() {
                 conn.queued = true;
                 self.run.push_back(id);
@@ -422,7 +437,7 @@ impl Server {
                 }
             }
             None => {
-                if let Some(ms) = conn.recheck_ms(&self.world) {
+                if let Some(ms) = conn.recheck_ms() {
                     self.world.timers.set(Timer::Connection(id), now.saturating_add(ms.max(1)));
                 }
             }
@@ -435,7 +450,7 @@ impl Server {
             if conn.socket.writable {
                 self.world.mark(conn);
             } else {
-                conn.blocked_since.get_or_insert(self.world.now);
+                conn.blocked(&mut self.world);
             }
         }
     }
@@ -457,9 +472,12 @@ impl Server {
                     }
                 }
                 Action::Start(stream) => {
-                    let waiting =
-                        self.world.hub.get_mut(stream).map(|live| std::mem::take(&mut live.waiting));
-                    for id in waiting.unwrap_or_default() {
+                    let Some(live) = self.world.hub.get_mut(stream) else { continue };
+                    let rest = live.waiting.split_off(live.waiting.len().min(START_BUDGET));
+                    if !rest.is_empty() {
+                        self.later.push(Action::Start(stream));
+                    }
+                    for id in std::mem::replace(&mut live.waiting, rest) {
                         if let Some(conn) = self.conns.get_mut(id) {
                             match conn.role {
                                 Role::Rtmp(_) => rtmp::start_viewer(conn, &mut self.world),
@@ -508,7 +526,7 @@ impl Server {
     fn write(&mut self) {
         let stop_at = self.poll.now().saturating_add(WRITE_MS);
         for n in 0..self.world.dirty.len() {
-            if n % WRITE_CHECK == WRITE_CHECK - 1 && self.poll.now() >= stop_at {
+            if n % CLOCK_CHECK == CLOCK_CHECK - 1 && self.poll.now() >= stop_at {
                 return;
             }
             let Some(id) = self.world.dirty.pop_front() else { return };
@@ -612,11 +630,12 @@ fn write_conn(conn: &mut Conn, world: &mut World) {
     let stream = conn.viewer().map(|viewer| viewer.stream);
     let live = stream.and_then(|stream| world.hub.get(stream));
     let before = conn.socket.sent;
-    let flushed = flush(conn, live, &mut world.batches, world.now);
+    let flushed = flush(conn, live, &mut world.batches);
     world.sent = world.sent.saturating_add(conn.socket.sent.saturating_sub(before));
     match flushed {
         Flushed::Done if conn.out.is_empty() => http::flushed(conn, world),
-        Flushed::Done | Flushed::Blocked => {}
+        Flushed::Done => {}
+        Flushed::Blocked => conn.blocked(world),
         Flushed::Again => world.mark(conn),
         Flushed::Over => match conn.role {
             Role::Rtmp(_) => rtmp::viewer_over(conn, world),

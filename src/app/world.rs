@@ -4,6 +4,7 @@ use super::conn::Conn;
 use super::files::Store;
 use super::hub::{Hub, StreamId};
 use super::quiet::Quiet;
+use super::rtmp::Home;
 use crate::conf::Config;
 use crate::media::batch::Batches;
 use crate::net::slots::Id;
@@ -76,6 +77,8 @@ pub struct World {
     pub received: u64,
     /// Bytes written to all connections.
     pub sent: u64,
+    /// What the last RTMP client said in its connect.
+    pub last_home: Option<Rc<Home>>,
     /// Runs of messages, laid out for the viewers who share a place.
     pub batches: Batches,
     /// Files that are being sent, and who reads them.
@@ -97,6 +100,7 @@ impl World {
             quiet: Quiet::default(),
             received: 0,
             sent: 0,
+            last_home: None,
             batches: Batches::default(),
             files: Store::default(),
         }

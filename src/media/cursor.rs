@@ -118,7 +118,8 @@ pub struct Cursor {
     version: u64,
     filter: Filter,
     last_sent_dts: u64,
-    skipped: Skipped,
+    /// Most viewers miss nothing.
+    skipped: Option<Box<Skipped>>,
 }
 
 impl Cursor {
@@ -138,7 +139,7 @@ impl Cursor {
             version: 0,
             filter,
             last_sent_dts: 0,
-            skipped: Skipped::default(),
+            skipped: None,
         }
     }
 
@@ -149,7 +150,7 @@ impl Cursor {
 
     /// What was left out because this viewer was slow.
     pub fn skipped(&self) -> Skipped {
-        self.skipped
+        self.skipped.as_deref().copied().unwrap_or_default()
     }
 
     /// Whether a message is partly sent, so that nothing else may be written before its rest.
@@ -205,10 +206,11 @@ impl Cursor {
 
     fn leap(&mut self, feed: &Feed, to: u64, slow: bool) {
         if slow && self.started {
-            self.skipped.times = self.skipped.times.saturating_add(1);
-            self.skipped.frames = self.skipped.frames.saturating_add(to.saturating_sub(self.next));
             let dts = feed.get(to).or(feed.newest()).map_or(self.last_sent_dts, |frame| frame.dts);
-            self.skipped.ms = self.skipped.ms.saturating_add(dts.saturating_sub(self.last_sent_dts));
+            let skipped = self.skipped.get_or_insert_default();
+            skipped.times = skipped.times.saturating_add(1);
+            skipped.frames = skipped.frames.saturating_add(to.saturating_sub(self.next));
+            skipped.ms = skipped.ms.saturating_add(dts.saturating_sub(self.last_sent_dts));
         }
         self.next = to;
         self.at = At::Waiting;

@@ -65,6 +65,9 @@ enum Sink {
     None,
 }
 
+/// Bytes that keeping a line in memory takes beside its text.
+const LINE_COST: usize = 32;
+
 struct State {
     sink: Sink,
     access: Option<LogFile>,
@@ -73,7 +76,7 @@ struct State {
     /// Standard output and error follow the log: the start is over, and what is said there now (a panic) is for the log.
     captured: bool,
     utc: bool,
-    ring: VecDeque<String>,
+    ring: VecDeque<Box<str>>,
     ring_bytes: usize,
     ring_max: usize,
 }
@@ -189,7 +192,7 @@ pub fn give_to(user: u32, group: u32) -> io::Result<()> {
 
 /// The newest lines, oldest first.
 pub fn recent() -> Vec<String> {
-    state().ring.iter().cloned().collect()
+    state().ring.iter().map(|line| line.to_string()).collect()
 }
 
 /// Whether there is an access log.
@@ -276,8 +279,8 @@ impl State {
             Sink::Console(None) | Sink::None => {}
         }
         if self.ring_max > 0 {
-            self.ring_bytes = self.ring_bytes.saturating_add(line.len());
-            self.ring.push_back(line);
+            self.ring_bytes = self.ring_bytes.saturating_add(line.len() + LINE_COST);
+            self.ring.push_back(line.into());
             self.trim_ring();
         }
     }
@@ -285,7 +288,7 @@ impl State {
     fn trim_ring(&mut self) {
         while self.ring_bytes > self.ring_max {
             let Some(line) = self.ring.pop_front() else { break };
-            self.ring_bytes = self.ring_bytes.saturating_sub(line.len());
+            self.ring_bytes = self.ring_bytes.saturating_sub(line.len() + LINE_COST);
         }
     }
 }
@@ -383,15 +386,16 @@ mod tests {
             utc: true,
             ring: VecDeque::new(),
             ring_bytes: 0,
-            ring_max: 1000,
+            ring_max: 2000,
         };
         let simple = SimpleLogger::new();
         for n in 0..1000 {
             let record = |args| Record::builder().level(Level::Info).target("t").args(args).build();
             state.log(&record(format_args!("line {n}")), &simple);
             assert!(
-                state.ring_bytes <= 1000
-                    && state.ring.iter().map(String::len).sum::<usize>() == state.ring_bytes
+                state.ring_bytes <= 2000
+                    && state.ring.iter().map(|line| line.len() + LINE_COST).sum::<usize>()
+                        == state.ring_bytes
             );
         }
         assert!(state.ring.len() > 10);

@@ -82,7 +82,12 @@ impl Poll {
 
     /// Milliseconds since the poll was made, on a clock that never steps.
     pub fn now(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.now_us() / 1000
+    }
+
+    /// The same in microseconds.
+    pub fn now_us(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Watches a source for reading and writing.
