@@ -168,6 +168,7 @@ fn templates(conf: &crate::conf::Hls) -> Templates {
         segment: conf.ts_file.clone(),
         key: conf.key_file.clone(),
         prefix: conf.entry_prefix.clone(),
+        floor_ms: 0,
         key_prefix: conf.key_url.clone(),
     }
 }
