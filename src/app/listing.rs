@@ -19,6 +19,7 @@ use super::mount::{self, percent_encode};
 use super::world::World;
 use crate::conf::{HlsStorage, Vhost};
 use crate::media::frame::HeaderKey;
+use crate::media::hls::About;
 use crate::media::package::Container;
 use crate::media::stream::Stream;
 use crate::wire::avtag::{self, AudioCodec, VideoCodec};
@@ -116,6 +117,19 @@ fn urls<'a>(live: &Live, vhost: &'a Vhost, suffix: &str) -> Vec<(&'a str, String
     let served = hls.enabled && hls.storage != HlsStorage::Disk;
     urls.extend(mount::path(&hls.mount, app, stream).filter(|_| served).map(|path| ("hls", path + suffix)));
     urls
+}
+
+/// What a multivariant playlist of HLS says of a stream of which `audio` and `video` are served.
+pub fn about(stream: &Stream, audio: bool, video: bool) -> About {
+    let picture = Video::of(stream).filter(|_| video);
+    let sound = Audio::of(stream).filter(|_| audio);
+    let size =
+        picture.as_ref().map(|picture| picture.size).filter(|(width, height)| *width > 0 && *height > 0);
+    // What is not said of one track must not be said of the other either. MP3 has a name of its own in HLS.
+    let codecs = picture.map(|picture| picture.mp4).into_iter().chain(sound.map(|sound| sound.mp4));
+    let codecs: Option<Vec<String>> =
+        codecs.map(|codec| codec.map(|codec| codec.replace("mp4a.6b", "mp4a.40.34"))).collect();
+    About { codecs: codecs.map(|codecs| codecs.join(",")).filter(|codecs| !codecs.is_empty()), size }
 }
 
 /// What is known of the picture.
