@@ -135,9 +135,15 @@ struct Rig {
     peak: usize,
     frame_bytes: usize,
     last_look: u64,
+    tracks: Tracks,
 }
 
 const VIDEO: Tracks = (Some(VideoCodec::Avc), None);
+/// Headers of H.264 at 240x160 and of AAC at 44.1 kHz and 48 kHz.
+const AVC: &[u8] =
+    b"\x17\0\0\0\0\x01\x42\xc0\x1e\xff\xe1\0\x0b\x67\x42\xc0\x1e\xd9\x03\xc5\x68\x40\0\0\x01\0\x02\x68\xce";
+const AAC: &[u8] = b"\xaf\x00\x12\x10";
+const AAC_48: &[u8] = b"\xaf\x00\x11\x90";
 
 impl Rig {
     fn new(settings: Settings) -> Rig {
@@ -153,9 +159,25 @@ impl Rig {
             peak: 0,
             frame_bytes: 100,
             last_look: 0,
+            tracks: VIDEO,
         };
         rig.config(HeaderKey::Video(0), b"avc 1");
         rig.config(HeaderKey::Audio(0), b"aac 1");
+        rig
+    }
+
+    /// With the packagers of the server instead of an outline, and real headers in front of the frames.
+    fn real(settings: Settings, sound: bool) -> Rig {
+        let mut rig = Rig::new(settings);
+        rig.hls.interrupt(rig.now());
+        rig.hls.make = crate::media::package::packager;
+        rig.validator.real = true;
+        rig.codec = Rc::new(CodecSet::default());
+        rig.tracks = (Some(VideoCodec::Avc), sound.then_some(AudioCodec::Aac));
+        rig.config(HeaderKey::Video(0), AVC);
+        if sound {
+            rig.config(HeaderKey::Audio(0), AAC);
+        }
         rig
     }
 
@@ -170,7 +192,7 @@ impl Rig {
             payload: Bytes::from_static(payload),
             codec: self.codec.clone(),
         };
-        self.hls.push(&frame, Some(VIDEO), self.now());
+        self.hls.push(&frame, Some(self.tracks), self.now());
     }
 
     fn now(&self) -> Now {
@@ -178,9 +200,19 @@ impl Rig {
     }
 
     fn frame(&mut self, kind: Kind, role: Role, dts: u64) {
-        let payload = Bytes::from(vec![dts as u8; self.frame_bytes]);
+        let mut payload = vec![dts as u8; self.frame_bytes];
+        if self.validator.real {
+            let head: &[u8] = match (kind, role) {
+                (Kind::Video, Role::Key) => b"\x17\x01\0\0\0\0\0\x01\0\x65",
+                (Kind::Video, _) => b"\x27\x01\0\0\0\0\0\x01\0\x41",
+                _ => b"\xaf\x01",
+            };
+            let size = if kind == Kind::Video { 255 } else { self.frame_bytes };
+            payload = [head, &vec![dts as u8; size]].concat();
+        }
+        let payload = Bytes::from(payload);
         let frame = Frame { kind, role, dts, payload, codec: self.codec.clone() };
-        let progress = self.hls.push(&frame, Some(VIDEO), self.now());
+        let progress = self.hls.push(&frame, Some(self.tracks), self.now());
         self.after(progress);
     }
 
@@ -648,4 +680,53 @@ fn a_closed_segment_is_told_once() {
     );
     assert!(closed.iter().all(|c| c.bytes == 188 * 52), "{closed:?}");
     assert_eq!(rig.hls.url("live/x 1.ts"), "/live/x%201.ts");
+}
+
+/// What the server's own packagers make follows the rules too: counters of MPEG-TS go on over segments.
+#[test]
+fn real_segments_follow_the_rules() {
+    for variant in [Variant::Ts, Variant::Fmp4, Variant::LowLatency] {
+        let mut rig = Rig::real(settings(variant), true);
+        rig.play(30_040, 50, true);
+        assert_eq!((rig.validator.discontinuities, rig.validator.dependent), (0, 0), "{variant:?}");
+        rig.config(HeaderKey::Audio(0), AAC_48);
+        rig.play(10_000, 50, true);
+        assert_eq!(rig.validator.discontinuities, 1, "another rate of the sound");
+        rig.at += 20_000;
+        rig.audio_at = rig.at;
+        rig.play(10_000, 50, true);
+        assert_eq!(rig.validator.discontinuities, 2, "a step of the time line");
+        rig.only_sound(10_000);
+        rig.play(60_000, 0, true);
+        assert!(rig.validator.longest_ms <= 12_100, "{variant:?} {}", rig.validator.longest_ms);
+        rig.play(10_000, 50, true);
+        let end = rig.hls.end(rig.now());
+        rig.after(end);
+        assert!(rig.validator.total_ms > 129_000, "{variant:?} {}", rig.validator.total_ms);
+
+        let mut late = Rig::real(settings(variant), false);
+        late.play(10_000, 50, false);
+        late.config(HeaderKey::Audio(0), AAC);
+        late.tracks.1 = Some(AudioCodec::Aac);
+        late.play(10_000, 50, true);
+        assert_eq!(late.validator.discontinuities, 1, "{variant:?}: sound that comes late");
+    }
+}
+
+/// Without keyframes there are segments all the same, as long as `hls_aof_ratio` allows, and none of them is said to be a
+/// place to start at.
+#[test]
+fn a_minute_without_keyframes_is_cut_at_the_limit() {
+    for variant in [Variant::Ts, Variant::Fmp4, Variant::LowLatency] {
+        let mut rig = Rig::new(settings(variant));
+        rig.play(10_000, 50, true);
+        assert!(rig.text().contains("#EXT-X-INDEPENDENT-SEGMENTS"));
+        let (before, listed) = (rig.validator.versions, rig.validator.total_ms);
+        rig.play(60_000, 0, true);
+        assert!(!rig.text().contains("#EXT-X-INDEPENDENT-SEGMENTS") && rig.validator.dependent >= 4);
+        assert!(rig.validator.versions >= before + 4 && rig.validator.total_ms - listed >= 48_000);
+        assert!((11_900..=12_100).contains(&rig.validator.longest_ms), "{}", rig.validator.longest_ms);
+        rig.play(100_000, 50, true);
+        assert!(rig.text().contains("#EXT-X-INDEPENDENT-SEGMENTS"), "it is over with the next keyframes");
+    }
 }
