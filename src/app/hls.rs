@@ -15,6 +15,8 @@
 
 mod disk;
 mod index;
+#[cfg(test)]
+mod tests;
 mod viewers;
 
 use super::conn::{Conn, Role};
@@ -275,7 +277,8 @@ impl LiveHls {
                 self.disk = None;
             }
             (Some(News::Fault(fault)), HlsOnError::Disconnect) => {
-                self.verdict = Some(format!("its HLS cannot be written: {fault}"));
+                log::error!(target: "hls", "{name}: HLS cannot be written, and its publisher has to go (hls_on_error): {fault}");
+                self.verdict = Some("its HLS cannot be written".to_owned());
                 self.disk = None;
             }
         }
