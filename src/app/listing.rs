@@ -11,7 +11,7 @@
 //!
 //! A client sees the streams of the vhost that its request reaches, as with any other resource. What is not known is
 //! `null`. `urls` has paths: of the RTMP port for `rtmp`, else of the HTTP port, by the extension of each `mount` that
-//! can carry the stream. `publisher` is false while the stream waits for its encoder to come back. At most
+//! can carry the stream. `viewers` counts those of HLS too. `publisher` is false while the stream waits for its encoder to come back. At most
 //! [`MAX_LISTED`] streams are told of, in order of their names; `more` counts the others.
 
 use super::hub::{Live, Publisher};

@@ -9,11 +9,13 @@
 //! ```
 //!
 //! Invariants:
-//! - What a playlist has listed never changes: names are used once, numbers only grow, a segment keeps its duration.
+//! - What a playlist has listed never changes: names are used once, numbers only grow, a segment keeps its duration. Only
+//!   that it is a gap may be said later.
 //! - A segment stays for one length of the playlist after it left the list, as long as the budget allows.
 //! - All bytes together stay within [`Settings::budget`], by one frame and what the packager holds back. Whoever sends
 //!   a body holds it weakly: a body that is gone is cut off there, so no slow reader keeps memory.
 //! - The media sequence goes on over publishers; the caller's [`Settings::first_sequence`] can carry it over restarts.
+//! - A date and the next differ by the length in between, to within a hundredth by which they follow the clock.
 //!
 //! Deviations: TARGETDURATION grows when a segment is longer than all before it (the length of an encoder's GOP is not
 //! known in advance); it never shrinks. A frame gap longer than a segment may be is a discontinuity, not a duration.

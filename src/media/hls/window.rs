@@ -500,11 +500,16 @@ impl Window {
 
     /// The bytes of this name, while they are kept.
     pub(super) fn file(&self, name: &str) -> Option<(Content, &Rc<Body>)> {
-        let segments = || self.listed.iter().chain(self.retired.iter().map(|retired| &retired.segment));
+        let retired = || self.retired.iter().rev().map(|retired| &retired.segment);
+        // The newest first: they are what most players ask for.
+        let segments = || self.listed.iter().rev().chain(retired());
         let is = |item: &&Item| &*item.name == name;
-        let open_parts = self.open.iter().filter(|_| self.low_latency).flat_map(|open| &open.parts);
-        let parts = segments().flat_map(|segment| &segment.parts).chain(open_parts).map(|part| &part.item);
-        let media = segments().map(|segment| &segment.item).chain(parts).find(is);
+        let open_parts =
+            self.open.iter().filter(|_| self.low_latency).flat_map(|open| open.parts.iter().rev());
+        let whole = segments().flat_map(|segment| {
+            std::iter::once(&segment.item).chain(segment.parts.iter().rev().map(|part| &part.item))
+        });
+        let media = open_parts.map(|part| &part.item).chain(whole).find(is);
         if let Some(item) = media {
             return Some((self.content, &item.body));
         }
