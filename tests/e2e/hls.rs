@@ -89,7 +89,8 @@ fn same_content(hls: &str, clips: &[(Publisher, &Path, &str)]) -> Server {
         clips.iter().map(|(publisher, clip, stream)| publisher.publish(&server, clip, stream)).collect();
     publishing.iter_mut().for_each(|publish| publish.success(CLIP));
     for (_, clip, stream) in clips {
-        let path = format!("/live/{stream}.m3u8");
+        // With a viewer's number the playlist itself, whether `hls_ctx` is on or not; the player has yet to get one.
+        let path = format!("/live/{stream}.m3u8?hls_ctx=0123456789abcdef");
         let ended = poll(Duration::from_secs(5), || playlist(&server, &path).ends_with("#EXT-X-ENDLIST\n"));
         assert!(ended, "{}", playlist(&server, &path));
         let got = content(&url(&server, stream));
@@ -109,7 +110,7 @@ fn same_content(hls: &str, clips: &[(Publisher, &Path, &str)]) -> Server {
 fn every_frame_arrives_in_every_variant() {
     let (av, sound, picture, hevc) = (clips::av(), clips::audio_only(), clips::video_only(), clips::hevc());
     let mp3 = clips::mp3();
-    for hls in ["hls_variant ts;", "hls_variant fmp4;", "hls_variant lowlatency;"] {
+    for hls in ["hls_variant ts;", "hls_variant fmp4; hls_ctx on;", "hls_variant lowlatency;"] {
         same_content(
             hls,
             &[

@@ -236,7 +236,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         aliases: &[],
         kind: Kind::Flag,
         default: "off",
-        docs: "How viewers are counted. Off: by address and `User-Agent`. On: the playlist's address is answered with a multivariant playlist that leads each viewer to one with a parameter of its own, which is right behind a proxy too, and costs a request more and any cache in between.",
+        docs: "How viewers are counted. Off: by address and `User-Agent`. On: the playlist's address is answered with a multivariant playlist that leads each viewer to one with a parameter of its own, which is right behind a proxy too, and costs a request more and any cache in between. Whoever reads files is not counted.",
         set: |d, v| d.vhost.hls.ctx = v.flag(),
     },
     Directive {
