@@ -15,6 +15,8 @@ use std::net::IpAddr;
 pub(super) const MAX_VIEWERS: usize = 8192;
 /// A viewer who asked for nothing during this many target durations is gone; players ask at least once in each.
 const PATIENCE: u64 = 3;
+/// The longest `vhost=` that is repeated for each segment; names of vhosts are shorter, escaped too.
+const MAX_VHOST: usize = 800;
 /// How often those who are gone are looked for, in milliseconds.
 const SWEEP_MS: u64 = 1000;
 
@@ -85,7 +87,9 @@ pub(super) fn number() -> u64 {
 
 /// The query that segments get in a playlist asked for with `query`: the vhost, which is theirs too, and the number.
 pub(super) fn for_segments(query: &str, who: Option<u64>) -> String {
-    let vhost = query.split('&').find(|pair| pair.starts_with("vhost=") || pair.starts_with("domain="));
+    let names_vhost =
+        |pair: &&str| pair.len() <= MAX_VHOST && (pair.starts_with("vhost=") || pair.starts_with("domain="));
+    let vhost = query.split('&').find(names_vhost);
     query_of(vhost.unwrap_or_default(), who)
 }
 
@@ -170,6 +174,7 @@ mod tests {
             "vhost=a.b&hls_ctx=0000000000000001"
         );
         assert_eq!(for_segments("token=1", None), "");
+        assert_eq!(for_segments(&format!("domain={}", "a".repeat(5_000)), None), "");
         assert_eq!(query_of("a=\"\r\n#X&b=ü", None), "a=X&b=");
     }
 
