@@ -325,6 +325,21 @@ fn with_hls_ctx_each_viewer_has_an_address_of_its_own() {
 }
 
 #[test]
+fn segments_of_a_vhost_named_in_the_address_name_it_too() {
+    let server = Server::start(
+        "listen 127.0.0.1:$RTMP; http_server { enabled on; listen 127.0.0.1:$HTTP; } vhost __defaultVhost__ { }\n\
+         vhost tv { publish { resume_wait 0; } hls { enabled on; hls_fragment 1; hls_variant fmp4; hls_aof_ratio 6; } }",
+    );
+    let _publish = Publisher::Ffmpeg5.publish(&server, &clips::other(), "x?vhost=tv");
+    assert!(poll(Duration::from_secs(10), || server.log().contains("x is live")), "{}", server.log());
+    let text = playlist(&server, "/live/x.m3u8?vhost=tv");
+    let segment = last_segment(&text);
+    assert!(segment.ends_with(".m4s?vhost=tv") && text.contains(".init.mp4?vhost=tv\"\n"), "{text}");
+    assert_eq!(get(&server, &segment, "").0.status, 200);
+    assert_eq!(get(&server, segment.trim_end_matches("?vhost=tv"), "").0.status, 404);
+}
+
+#[test]
 fn the_multivariant_playlist_can_be_asked_for() {
     let (server, _publish) = live("");
     let text = playlist(&server, "/live/x.m3u8?master=1&token=a%20b");
