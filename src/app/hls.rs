@@ -29,7 +29,7 @@ use crate::conf::{HlsOnError, HlsStorage, HlsVariant, Vhost};
 use crate::media::frame::Frame;
 use crate::media::hls::names::{Names, Templates};
 use crate::media::hls::{
-    self, About, Body, Change, Closed, Content, File, Hls, Now, Playlist, Progress, Settings, Variant,
+    self, About, Body, Closed, Content, File, Hls, Now, Playlist, Progress, Settings, Variant,
 };
 use crate::media::package;
 use crate::net::slots::Id;
@@ -66,7 +66,7 @@ pub struct LiveHls {
     until: Option<u64>,
     /// Who watches.
     viewers: Viewers,
-    /// The copy on the disk, until something goes wrong with it.
+    /// The copy on the disk.
     disk: Option<Disk>,
     /// Why the publisher has to go (`hls_on_error disconnect`).
     verdict: Option<String>,
@@ -193,6 +193,7 @@ pub fn begin(
     if let Some(mut live) = before.filter(|live| live.vhost.hls == vhost.hls) {
         let progress = live.hls.discontinuity(now(mono_ms));
         live.disk = live.disk.take().or_else(|| disk(common));
+        live.disk.iter_mut().for_each(|disk| disk.set(true));
         live.settle(&progress, name, mono_ms);
         live.until = None;
         live.told = (false, false);
@@ -257,13 +258,8 @@ impl LiveHls {
     /// Hands to the disk what has changed.
     fn save(&mut self, name: &StreamName, mono_ms: u64) {
         let Some(disk) = &mut self.disk else {
-            // What is not written is not kept for later either.
-            for change in self.hls.take_changes() {
-                if let Change::Write(file, _) = change {
-                    self.hls.lost(&file);
-                }
-            }
-            return;
+            // Without a thread that writes, nothing is kept for it.
+            return drop(self.hls.take_changes());
         };
         let news = disk.save(&mut self.hls, self.vhost.hls.cleanup, mono_ms);
         match (news, self.vhost.hls.on_error) {
@@ -274,12 +270,12 @@ impl LiveHls {
             }
             (Some(News::Fault(fault)), HlsOnError::Ignore) => {
                 log::error!(target: "hls", "{name}: no more files of HLS for this stream: {fault}");
-                self.disk = None;
+                disk.set(false);
             }
             (Some(News::Fault(fault)), HlsOnError::Disconnect) => {
                 log::error!(target: "hls", "{name}: HLS cannot be written, and its publisher has to go (hls_on_error): {fault}");
                 self.verdict = Some("its HLS cannot be written".to_owned());
-                self.disk = None;
+                disk.set(false);
             }
         }
     }

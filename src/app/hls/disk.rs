@@ -45,6 +45,8 @@ pub(super) struct Disk {
     root: PathBuf,
     key_root: PathBuf,
     trouble: Trouble,
+    /// Something is written at all; what is there already is removed in its time anyway.
+    on: bool,
     /// When something went wrong last, until it is told that all is well again.
     faulty: Option<u64>,
 }
@@ -63,7 +65,21 @@ impl Disk {
     pub(super) fn new(conf: &conf::Hls, writer: &mut DiskWriter) -> Option<Disk> {
         let root = PathBuf::from(&conf.path);
         let key_root = conf.key_file_path.as_ref().map_or_else(|| root.clone(), PathBuf::from);
-        Some(Disk { writer: writer.get()?, root, key_root, trouble: Trouble::default(), faulty: None })
+        let (writer, trouble) = (writer.get()?, Trouble::default());
+        Some(Disk { writer, root, key_root, trouble, on: true, faulty: None })
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_on(&self) -> bool {
+        self.on
+    }
+
+    /// Whether something is written from now on.
+    pub(super) fn set(&mut self, on: bool) {
+        if on && !self.on {
+            (self.faulty, self.trouble) = (None, Trouble::default());
+        }
+        self.on = on;
     }
 
     /// Hands on what has changed. What could not be written is told to `hls`, so that its playlist tells it too.
@@ -78,6 +94,11 @@ impl Disk {
         }
         for change in hls.take_changes() {
             let (name, path, task) = match change {
+                Change::Write(name, _) if !self.on => {
+                    hls.lost(&name);
+                    continue;
+                }
+                Change::Playlist(_) if !self.on => continue,
                 Change::Write(name, chunks) => (Some(name.clone()), self.path(&name), Task::Write(chunks)),
                 Change::Playlist(text) => {
                     let bytes = Bytes::copy_from_slice(text.as_bytes());
@@ -91,7 +112,7 @@ impl Disk {
                 fault.get_or_insert_with(|| "the disk is too slow".to_owned());
             }
         }
-        self.judge(fault, now)
+        self.judge(fault.filter(|_| self.on), now)
     }
 
     fn judge(&mut self, fault: Option<String>, now: u64) -> Option<News> {

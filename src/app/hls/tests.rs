@@ -78,7 +78,7 @@ fn what_cannot_be_written_is_a_gap_and_is_not_kept() {
         let (gaps, segments) = (text.matches("#EXT-X-GAP").count(), text.matches("#EXTINF").count());
         // What was written last is not known yet.
         assert!(segments >= 4 && gaps + 1 >= segments, "{on_error:?}\n{text}");
-        assert_eq!(rig.live().disk.is_some(), on_error == HlsOnError::Continue);
+        assert_eq!(rig.live().disk.as_ref().unwrap().is_on(), on_error == HlsOnError::Continue);
         assert!(rig.live().hls.take_changes().is_empty(), "{on_error:?}");
         assert!(rig.live().hls.bytes() < 4_000, "{}", rig.live().hls.bytes());
         let dismissed =
@@ -87,25 +87,39 @@ fn what_cannot_be_written_is_a_gap_and_is_not_kept() {
     }
 }
 
+/// After a fault, what was written before it still goes in its time; another publisher is written again.
 #[test]
-fn another_publisher_gets_files_again() {
+fn a_fault_leaves_no_old_files_and_another_publisher_gets_files_again() {
     let dir = std::env::temp_dir().join(format!("runnel-hls-{}", std::process::id()));
-    let mut rig = unwritable(HlsOnError::Ignore);
-    rig.play(10);
-    assert!(rig.live().disk.is_none());
-    // The same settings, and a directory that can be written to since.
-    let mut vhost = Vhost::clone(&rig.live().vhost);
-    vhost.hls.path = dir.to_str().unwrap().into();
-    let vhost = Rc::new(vhost);
-    rig.live().vhost = vhost.clone();
+    let _ = std::fs::remove_dir_all(&dir);
+    let files = || {
+        let entries = std::fs::read_dir(dir.join("live")).into_iter().flatten();
+        entries.filter(|entry| entry.as_ref().is_ok_and(|entry| entry.path().is_file())).count()
+    };
+    let mut rig = rig(|hls| {
+        hls.storage = HlsStorage::Disk;
+        hls.path = dir.to_str().unwrap().into();
+        hls.window_ms = 6_000;
+        hls.on_error = HlsOnError::Ignore;
+    });
+    rig.play(4);
+    assert_eq!(files(), 3 + 1, "segments and the playlist");
+    // The next segment cannot take the place of a directory.
+    let next = rig.list().lines().rfind(|line| !line.starts_with('#')).unwrap().to_owned();
+    let number: u64 = next.trim_start_matches("x-").trim_end_matches(".ts").parse().unwrap();
+    std::fs::create_dir_all(dir.join(format!("live/x-{}.ts/a", number + 1))).unwrap();
+    rig.play(20);
+    assert!(!rig.live().disk.as_ref().unwrap().is_on());
+    assert_eq!(files(), 1, "the playlist stays until the end");
+    let (vhost, name) = (rig.live().vhost.clone(), StreamName::new("", "live", "x").unwrap());
     rig.world.unpublish(rig.id, by());
-    let name = StreamName::new("", "live", "x").unwrap();
     rig.id = rig.world.publish(&name, &vhost, by()).unwrap();
     rig.world.ingest(rig.id, by(), Kind::Video, rig.at, Bytes::from_static(AVC));
     rig.play(6);
-    let text = rig.list();
-    let listed = text.lines().rfind(|line| !line.starts_with('#')).unwrap();
-    assert!(dir.join("live").join(listed).exists(), "{text}");
+    assert!(files() > 3, "{}", rig.list());
+    rig.world.hub.drop_hls();
+    rig.world.hls.writer.drain();
+    assert_eq!(files(), 0);
     std::fs::remove_dir_all(dir).unwrap();
 }
 
