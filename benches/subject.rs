@@ -75,7 +75,7 @@ impl Subject {
         fs::create_dir_all(&directory).map_err(|e| e.to_string())?;
         let config = directory.join(format!("{}.conf", kind.name()));
         let text = if kind == Kind::Runnel {
-            runnel_config(rtmp, http, setup)
+            runnel_config(rtmp, http, setup, &options.hls)
         } else {
             nginx_config(rtmp, &directory)?
         };
@@ -182,14 +182,20 @@ fn server_command(kind: Kind, options: &Options, config: PathBuf) -> Res<Command
     Ok(command)
 }
 
-fn runnel_config(rtmp: SocketAddr, http: SocketAddr, setup: Setup) -> String {
+fn runnel_config(rtmp: SocketAddr, http: SocketAddr, setup: Setup, hls: &str) -> String {
+    let hls = match hls {
+        "" => String::new(),
+        variant => format!(
+            "    hls {{\n        enabled on;\n        hls_variant {variant};\n        hls_fragment 2;\n        hls_window 12;\n    }}\n"
+        ),
+    };
     let min_latency = if setup.merge_ms == 0 { "on" } else { "off" };
     format!(
         "listen {rtmp};\nmax_connections 20000;\ndaemon off;\npithy_print_ms 1000;\n\
          http_server {{\n    enabled on;\n    listen {http};\n}}\n\
          vhost __defaultVhost__ {{\n    min_latency {min_latency};\n\
          \x20   play {{\n        mw_latency {};\n        gop_cache on;\n        queue_length 30;\n    }}\n\
-         \x20   http_remux {{\n        enabled on;\n        mount [vhost]/[app]/[stream].flv;\n    }}\n}}\n",
+         \x20   http_remux {{\n        enabled on;\n        mount [vhost]/[app]/[stream].flv;\n    }}\n{hls}}}\n",
         setup.merge_ms
     )
 }

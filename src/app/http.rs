@@ -309,7 +309,7 @@ fn on_request(conn: &mut Conn, world: &mut World, request: &Request) {
 
 /// Streams that are live come first, then files, then streams that may become live.
 fn find(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, with_files: bool) {
-    if let Some(wanted) = hls::route(world, request, cors) {
+    if let Some(wanted) = hls::route(world, request, conn.peer.ip(), cors) {
         return hls::answer(conn, world, wanted, None);
     }
     let found = route(world, request);

@@ -36,6 +36,11 @@ const TRIM_EVERY_MS: u64 = 1_000;
 pub struct StreamId(Id);
 
 impl StreamId {
+    #[cfg(test)]
+    pub(super) fn of(id: Id) -> StreamId {
+        StreamId(id)
+    }
+
     /// A number that no other stream has at the same time.
     pub fn number(self) -> usize {
         self.0.token()
@@ -127,9 +132,9 @@ impl Live {
         !self.ended && !matches!(self.publisher, Publisher::Vacant) && self.stream.is_ready(now)
     }
 
-    /// Those who watch it now.
+    /// Those who watch it now, by HLS too.
     pub fn viewers(&self) -> usize {
-        self.fanout.len()
+        self.fanout.len() + self.hls.as_ref().map_or(0, |hls| hls.viewers())
     }
 
     /// How a viewer joins who began to wait when the feed's end was `since`.
@@ -299,11 +304,6 @@ impl Hub {
         self.streams.iter().map(|(id, live)| (StreamId(id), live))
     }
 
-    /// The first stream that `is` says yes to.
-    pub fn find_by(&self, is: impl Fn(&Live) -> bool) -> Option<StreamId> {
-        self.streams.iter().find(|(_, live)| is(live)).map(|(id, _)| StreamId(id))
-    }
-
     /// Lets go of all segments: the server ends.
     pub fn drop_hls(&mut self) {
         for id in self.streams.ids() {
@@ -384,7 +384,7 @@ impl World {
         live.vhost = vhost.clone();
         live.stream.feed.set_limits(limits(&vhost.play));
         live.stream.publisher_begins();
-        live.hls = hls::begin(live.hls.take(), name, vhost, &mut self.disk_writer, now);
+        live.hls = hls::begin(live.hls.take(), (id, name), vhost, &mut self.hls, now);
         live.ended = false;
         live.told = false;
         live.last_frame = now;
@@ -427,6 +427,10 @@ impl World {
         }
         if live.feed_hls(now) {
             self.actions.push_back(Action::Hls(id));
+        }
+        if let (Source::Peer(peer, _), Some(why)) = (by, live.hls.as_mut().and_then(|hls| hls.take_verdict()))
+        {
+            self.actions.push_back(Action::Dismiss(peer, why));
         }
         if !live.waiting.is_empty() {
             match live.stream.ready_at() {

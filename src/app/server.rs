@@ -463,6 +463,11 @@ impl Server {
                         rtmp::evict(conn, &mut self.world);
                     }
                 }
+                Action::Dismiss(id, why) => {
+                    if let Some(conn) = self.conns.get_mut(id) {
+                        rtmp::dismiss(conn, &mut self.world, &why);
+                    }
+                }
                 Action::Resume(id) => {
                     if let Some(conn) = self.conns.get_mut(id) {
                         http::resume(conn, &mut self.world);
@@ -564,7 +569,7 @@ impl Server {
             conn.drop_job(&mut self.world, "the server stops");
         }
         self.world.hub.drop_hls();
-        self.world.disk_writer.drain();
+        self.world.hls.writer.drain();
         log::info!(target: "server", "stopped");
         log::logger().flush();
     }

@@ -48,6 +48,8 @@ pub enum Action {
     Hls(StreamId),
     /// The stream is over: its viewers get what is left, then the end.
     End(StreamId),
+    /// This publisher has to go, for this reason.
+    Dismiss(Id, String),
     /// This connection's last answer is written; it may have asked on meanwhile.
     Resume(Id),
 }
@@ -69,8 +71,8 @@ pub struct World {
     pub closing: Vec<Id>,
     /// Work for the loop.
     pub actions: VecDeque<Action>,
-    /// Writes segments to the disk.
-    pub disk_writer: super::hls::DiskWriter,
+    /// What the HLS of all streams shares.
+    pub hls: super::hls::Common,
     /// Limits repeated log lines.
     pub quiet: Quiet,
     /// Bytes read from all connections.
@@ -96,7 +98,7 @@ impl World {
             dirty: VecDeque::new(),
             closing: Vec::new(),
             actions: VecDeque::new(),
-            disk_writer: super::hls::DiskWriter::default(),
+            hls: super::hls::Common::default(),
             quiet: Quiet::default(),
             received: 0,
             sent: 0,

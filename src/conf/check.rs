@@ -306,7 +306,7 @@ impl<'a> Checker<'a, '_, '_, '_> {
         if srs::has(context, node) {
             if !srs::is_quiet(context, node) {
                 let message = format!("`{name}` is known but not in this build; it has no effect");
-                self.reports.warn(node.name.span, message, None);
+                self.reports.warn(node.name.span, message, srs::reason(node.name.text).map(str::to_owned));
             }
             return;
         }

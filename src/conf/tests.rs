@@ -360,7 +360,7 @@ fn what_hls_cannot_do_is_an_error_at_its_place() {
         let errors = hls(text);
         assert!(errors.len() == 1 && errors[0].contains(part), "{text}: {errors:?}");
     }
-    let (_, warnings) = warned("vhost a { hls { enabled on; hls_ctx off; } }");
+    let (_, warnings) = warned("vhost a { hls { enabled on; hls_nb_notify 64; } }");
     assert_eq!(warnings.len(), 2, "{warnings:?}");
 }
 
