@@ -229,6 +229,11 @@ impl LiveHls {
         self.wake(progress)
     }
 
+    /// Whether its segments are files too.
+    pub fn on_disk(&self) -> bool {
+        self.disk.is_some()
+    }
+
     /// Hands to the disk what has changed. What goes wrong there ends the copy, and nothing else.
     fn save(&mut self, name: &StreamName) {
         let Some(disk) = &self.disk else { return };

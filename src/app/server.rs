@@ -6,15 +6,18 @@
 //!   ▲─────────── timeout 0 while any budget ran out, else until the next deadline ────────────────┘
 //! ```
 //!
-//! Beside it: [`ports`] what is listened at, [`change`] a reload, [`ending`] a graceful end, [`stats`] a line of figures.
+//! Beside it: [`ports`] what is listened at, [`change`] a reload, [`ending`] a graceful end, [`upgrade`] handing over to a
+//! new process, [`stats`] a line of figures.
 
 mod change;
 mod ending;
 mod ports;
 mod stats;
+mod upgrade;
 
 use self::change::Watched;
 use self::stats::Traffic;
+use self::upgrade::Upgrade;
 use super::conn::{Conn, Role};
 use super::demo::Demo;
 use super::files;
@@ -26,6 +29,7 @@ use super::world::{Action, Timer, World};
 use crate::conf::{Config, Listen};
 use crate::media::derived::Kindred;
 use crate::net::disk::{Disk, Local};
+use crate::net::handover::Sockets;
 use crate::net::listener::{self, Accepted};
 use crate::net::poll::{Poll, Ready, Who};
 use crate::net::signals::{Signal, Signals};
@@ -94,6 +98,7 @@ pub struct Server {
     /// By number; a port that was closed leaves a free place.
     listeners: Vec<Option<Listening>>,
     setup: Option<Watched>,
+    upgrade: Upgrade,
     files: u64,
     traffic: Traffic,
     conns: Slots<Conn>,
@@ -118,11 +123,23 @@ impl Server {
         Server::with_disk(config, Local)
     }
 
+    /// The same with the listeners that another process has handed over, as far as they are wanted.
+    ///
+    /// # Errors
+    /// As [`Server::new`].
+    pub fn taking_over(config: Config, sockets: Sockets) -> Result<Server, String> {
+        Server::of(config, Local, sockets)
+    }
+
     /// The same with files from `disk`.
     ///
     /// # Errors
     /// As [`Server::new`].
     pub fn with_disk(config: Config, disk: impl Disk + 'static) -> Result<Server, String> {
+        Server::of(config, disk, Sockets::default())
+    }
+
+    fn of(config: Config, disk: impl Disk + 'static, sockets: Sockets) -> Result<Server, String> {
         let fault = |error: io::Error| format!("the system has no poll or pipe to give: {error}");
         let poll = Poll::new().map_err(fault)?;
         let mut signals = Signals::new().map_err(fault)?;
@@ -133,6 +150,7 @@ impl Server {
             signals,
             listeners: Vec::new(),
             setup: None,
+            upgrade: Upgrade { sockets, ..Upgrade::default() },
             files,
             traffic: Traffic::default(),
             conns: Slots::default(),
@@ -219,6 +237,7 @@ impl Server {
         match event.who {
             Who::Signals => self.on_signals(),
             Who::Waker => self.on_files(),
+            Who::Successor => self.on_successor(),
             Who::Listener(n) => {
                 if let Some(Some(listening)) = self.listeners.get_mut(n) {
                     listening.ready = true;
@@ -264,6 +283,7 @@ impl Server {
                     Err(why) => log::error!(target: "server", "{why}"),
                 },
                 Signal::Reload => self.reload(),
+                Signal::Upgrade => self.upgrade(),
             }
         }
     }
@@ -399,6 +419,7 @@ impl Server {
                     }
                 }
                 Timer::Drain => self.drain_step(),
+                Timer::Upgrade => self.on_upgrade_late(),
                 Timer::Watch => self.on_watch(),
                 Timer::Pithy => self.on_pithy(),
             }

@@ -26,6 +26,8 @@ pub enum Timer {
     Demo,
     /// The next step of a graceful end.
     Drain,
+    /// The process that is to take over is late.
+    Upgrade,
     /// Look whether the configuration's files have changed.
     Watch,
     /// A line of statistics.
@@ -70,6 +72,8 @@ pub struct World {
     pub actions: VecDeque<Action>,
     /// Writes segments to the disk.
     pub disk_writer: super::hls::DiskWriter,
+    /// Another process has taken over: whoever is here still has to ask there.
+    pub replaced: bool,
     /// Limits repeated log lines.
     pub quiet: Quiet,
     /// Bytes read from all connections.
@@ -94,6 +98,7 @@ impl World {
             closing: Vec::new(),
             actions: VecDeque::new(),
             disk_writer: super::hls::DiskWriter::default(),
+            replaced: false,
             quiet: Quiet::default(),
             received: 0,
             sent: 0,

@@ -175,6 +175,22 @@ pub fn leave_console() -> io::Result<()> {
     Ok(())
 }
 
+/// Another process writes to the same files now and sees to their size; this one only adds to them.
+pub fn leave_files() {
+    let mut state = state();
+    if let Sink::File(log) = &mut state.sink {
+        log.max = 0;
+    }
+    if let Some(log) = &mut state.access {
+        log.max = 0;
+    }
+}
+
+/// What standard output was at the start, for a program that is to write there too.
+pub fn console() -> Option<File> {
+    state().console.as_ref()?.try_clone().ok()
+}
+
 /// Gives the log's files to a user and a group, who will have to open them again.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
@@ -85,6 +85,60 @@ pub fn may_write(path: &std::path::Path) -> bool {
     let Ok(path) = std::ffi::CString::new(path.as_os_str().as_bytes()) else { return false };
     // SAFETY: a valid C string; the call only looks.
     unsafe { libc::access(path.as_ptr(), libc::W_OK) == 0 }
+}
+
+/// Whether this process may change to the directory `path`.
+pub fn may_enter(path: &Path) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    // SAFETY: a valid C string; the call only looks.
+    unsafe { libc::access(path.as_ptr(), libc::X_OK) == 0 }
+}
+
+/// A copy of a descriptor that programs started from now on inherit, until it is dropped.
+///
+/// # Errors
+/// What the system says.
+pub fn inheritable(file: &impl AsFd) -> io::Result<OwnedFd> {
+    // SAFETY: the descriptor is open through the call.
+    match unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_DUPFD, FIRST_FREE) } {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: the call succeeded, so the descriptor is open, and nobody else has it.
+        fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+    }
+}
+
+/// The first descriptor after standard input, output and error.
+const FIRST_FREE: RawFd = 3;
+
+/// The descriptor `number` that the process was started with; it is not inherited any further. To be called before the
+/// program has opened anything, once for each number.
+///
+/// # Errors
+/// When there is none, when it is one of the three standard ones, or when it was opened by this program itself.
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    let none = || io::Error::from(io::ErrorKind::NotFound);
+    if number < FIRST_FREE {
+        return Err(none());
+    }
+    // SAFETY: harmless for any number; what is not open gives an error.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    // All that this program opens is closed on exec, so what is not was there at its start, and has no owner yet.
+    if flags < 0 || flags & libc::FD_CLOEXEC != 0 {
+        return Err(none());
+    }
+    // SAFETY: the descriptor is open, as was just seen; setting the flag makes a second call for it fail.
+    unsafe {
+        if libc::fcntl(number, libc::F_SETFD, flags | libc::FD_CLOEXEC) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(number))
+    }
+}
+
+/// Whether the process runs as this user and group already.
+pub fn runs_as(user: u32, group: u32) -> bool {
+    // SAFETY: these have no memory effects.
+    unsafe { libc::geteuid() == user && libc::getegid() == group }
 }
 
 /// Locks `file` for as long as it, or a copy of it in a child, is open. `false`: another process has it.
@@ -349,6 +403,18 @@ mod tests {
         assert_eq!((year, month), (2023, 11));
         assert!((14..=15).contains(&day));
         assert_eq!(utc_time(1_700_000_000), (2023, 11, 14, 22, 13, 20));
+    }
+
+    #[test]
+    fn a_descriptor_is_inherited_once_and_only_if_it_was_meant_to_be() {
+        let file = File::open("/dev/null").unwrap();
+        assert!(inherited(file.as_raw_fd()).is_err(), "our own");
+        let copy = inheritable(&file).unwrap();
+        let number = std::os::fd::IntoRawFd::into_raw_fd(copy);
+        let taken = inherited(number).unwrap();
+        assert!(inherited(number).is_err(), "twice");
+        drop(taken);
+        assert!(inherited(number).is_err() && inherited(0).is_err() && inherited(-1).is_err());
     }
 
     #[test]
