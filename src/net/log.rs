@@ -17,7 +17,6 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The socket of the system's log.
 pub const SYSLOG: &str = "/dev/log";
@@ -348,7 +347,7 @@ struct Time {
 
 impl Time {
     fn now(utc: bool) -> Time {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = sys::unix_time();
         let split = if utc { sys::utc_time } else { sys::local_time };
         let (year, month, day, hour, minute, second) = split(since.as_secs());
         Time { year, month, day, hour, minute, second, millis: since.subsec_millis() }
