@@ -286,11 +286,14 @@ fn note_answer(conn: &Conn, request: &Request, before: usize) {
     else {
         return;
     };
-    let path = printable(&request.path, QUOTED);
     let agent = printable(request.user_agent.as_deref().unwrap_or("-"), QUOTED);
     let method = format!("{:?}", request.method).to_ascii_uppercase();
-    let (tag, peer) = (conn.tag(), conn.peer);
-    crate::net::log::access(format_args!("{tag} {peer} \"{method} {path}\" {status} \"{agent}\""));
+    access(&format!("{} {}", conn.tag(), conn.peer), &method, &request.path, status, &agent);
+}
+
+fn access(who: &str, method: &str, path: &str, status: &str, agent: &str) {
+    let path = printable(path, QUOTED);
+    crate::net::log::access(format_args!("{who} \"{method} {path}\" {status} \"{agent}\""));
 }
 
 /// Another process has taken over: who waits for a stream is sent there, and so is who asks next; a connection between
@@ -568,11 +571,13 @@ pub fn viewer_over(conn: &mut Conn, world: &mut World) {
 
 /// The peer has run out of time.
 pub fn timed_out(conn: &mut Conn, world: &mut World, why: &str) {
+    let who = format!("{} {}", conn.tag(), conn.peer);
     let Role::Http(peer) = &mut conn.role else { return };
     match &peer.job {
         Job::Waiting { stream, answer, .. } => {
             let name = world.hub.get(*stream).map(|live| live.name.to_string()).unwrap_or_default();
             let line = format!("nobody publishes {name}");
+            access(&who, "GET", &answer.asked.path, "404", &answer.agent);
             response::text(conn.out.buffer(), 404, &line, false, answer.cors, false);
             world.complain("http", conn, &format!("waited in vain: {line}"));
         }

@@ -23,6 +23,7 @@ use super::demo::Demo;
 use super::files;
 use super::hls;
 use super::http::{self, HttpPeer};
+use super::quiet::Quiet;
 use super::rtmp::{self, RtmpPeer};
 use super::viewer::{Flushed, Out, flush};
 use super::world::{Action, Timer, World};
@@ -230,7 +231,8 @@ impl Server {
             return Some(0);
         }
         // Rounded up, so that the turn does not come a moment too early and find nothing due.
-        self.world.timers.next().map(|at| at.saturating_sub(self.poll.now()).saturating_add(1).min(60_000))
+        let next = self.world.timers.next().into_iter().chain(self.world.quiet.due()).min();
+        next.map(|at| at.saturating_sub(self.poll.now()).saturating_add(1).min(60_000))
     }
 
     fn on_ready(&mut self, event: Ready) {
@@ -380,9 +382,10 @@ impl Server {
         }
         if let Some(left_out) = self.world.quiet.allow("full", self.world.now) {
             let max = self.max_connections;
+            let more = Quiet::more(left_out);
             log::warn!(
                 target: "server",
-                "{peer}: turned away at {max} connections (max_connections); {left_out} more like this before"
+                "{peer}: turned away at {max} connections (max_connections){more}"
             );
         }
     }
@@ -403,6 +406,9 @@ impl Server {
 
     fn on_timers(&mut self) {
         let now = self.world.now;
+        while let Some((kind, count)) = self.world.quiet.left_out(now) {
+            log::warn!(target: kind, "{count} more lines like those before were left out");
+        }
         while let Some(timer) = self.world.timers.pop(now) {
             match timer {
                 Timer::Connection(id) => self.on_deadline(id),

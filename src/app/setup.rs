@@ -67,7 +67,7 @@ pub fn log_settings(log: &conf::Log) -> log::Settings {
         place: match log.tank {
             LogTank::Console => log::Place::Console,
             LogTank::File => log::Place::File(log.file.clone()),
-            LogTank::Syslog => log::Place::Syslog(String::from(log::SYSLOG)),
+            LogTank::Syslog => log::Place::Syslog(log.socket.clone()),
         },
         max_size: log.max_size,
         keep: log.keep,

@@ -126,8 +126,7 @@ impl World {
     /// Writes a limited log line about a peer's fault.
     pub fn complain(&mut self, kind: &'static str, conn: &Conn, what: &dyn std::fmt::Display) {
         if let Some(left_out) = self.quiet.allow(kind, self.now) {
-            let more =
-                if left_out > 0 { format!(" ({left_out} more like this before)") } else { String::new() };
+            let more = Quiet::more(left_out);
             log::warn!(target: kind, "{} {}: {what}{more}", conn.tag(), conn.peer);
         }
     }

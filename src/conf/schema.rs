@@ -206,7 +206,7 @@ static ROOT: &[Directive] = &[
         aliases: &["srs_log_tank"],
         kind: Kind::Words(&["console", "file", "syslog"]),
         default: "console",
-        docs: "Where the log goes: standard output, `log_file`, or the system's log by its socket `/dev/log`; `file` when only `log_file` is given.",
+        docs: "Where the log goes: standard output, `log_file`, or the system's log by `log_socket`; `file` when only `log_file` is given.",
         set: |d, v| {
             d.config.log.tank = match v.text() {
                 "file" => LogTank::File,
@@ -261,6 +261,14 @@ static ROOT: &[Directive] = &[
         default: "64k",
         docs: "Bytes of the newest log lines that are kept in memory; 0 keeps none.",
         set: |d, v| d.config.log.ring = v.num32(),
+    },
+    Directive {
+        name: "log_socket",
+        aliases: &[],
+        kind: Kind::Text,
+        default: "/dev/log",
+        docs: "The socket of the system's log, for `log_tank syslog`.",
+        set: |d, v| d.config.log.socket = v.text().to_owned(),
     },
     Directive {
         name: "access_log",

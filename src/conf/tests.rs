@@ -15,7 +15,7 @@ fn config(text: &str) -> Config {
 
 #[test]
 fn the_sample_for_routers_keeps_less_than_the_defaults() {
-    let router = config(include_str!("../../conf/router.conf"));
+    let router = config(include_str!("../../conf/openwrt.conf"));
     let (small, usual) = (&router.vhosts[0].play, &Vhost::default().play);
     assert!(small.queue_bytes < usual.queue_bytes && small.send_buffer < usual.send_buffer);
     assert!(router.max_connections < Config::default().max_connections);

@@ -18,8 +18,6 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The socket of the system's log.
-pub const SYSLOG: &str = "/dev/log";
 /// Bytes of a line for the system's log; most take no more in a datagram.
 const MAX_SYSLOG: usize = 1024;
 /// The facility "daemon".
