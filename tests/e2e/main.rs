@@ -16,6 +16,7 @@ mod fmp4;
 mod hls;
 mod hostile;
 mod http;
+mod kit;
 mod logs;
 mod media;
 mod page;
