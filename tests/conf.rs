@@ -148,7 +148,7 @@ fn what_cannot_be_read_is_told_in_a_sentence() {
     }
     let secret = dir.join("secret.conf");
     std::fs::write(&secret, "vhost a { }").unwrap();
-    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
     // Root may read everything, so somebody else has to try, if they can get at the program.
     let root = std::fs::read(&secret).is_ok();
     let mut command = Command::new(env!("CARGO_BIN_EXE_runnel"));

@@ -726,3 +726,26 @@ fn garbage_gives_an_answer() {
         drop(load_bytes("t", &bytes));
     }
 }
+
+/// Twice as many vhosts take about twice as long, not four times: the loop waits for a reload.
+#[test]
+fn the_time_to_load_grows_as_the_file_does() {
+    let file = |vhosts: u32| -> String {
+        let one = |n: u32| {
+            format!(
+                "vhost v{n}.example.com {{ play {{ gop_cache on; }} http_remux {{ mount [vhost]/[app]/[stream].flv; }} }}\n"
+            )
+        };
+        (0..vhosts).map(one).collect()
+    };
+    let (small, large) = (file(50), file(800));
+    let time = |text: &str| {
+        let start = std::time::Instant::now();
+        assert!(load("t", text).is_ok());
+        start.elapsed().as_secs_f64()
+    };
+    // The least of several: whoever else uses the machine can only add to it.
+    let least = |text: &str| (0..3).map(|_| time(text)).fold(f64::MAX, f64::min);
+    let ratio = least(&large) / least(&small);
+    assert!(ratio < 16.0 * 4.0, "16 times the vhosts take {ratio:.0} times as long");
+}
