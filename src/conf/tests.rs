@@ -727,7 +727,7 @@ fn garbage_gives_an_answer() {
     }
 }
 
-/// Twice as many vhosts take about twice as long, not four times: the loop waits for a reload.
+/// Sixteen times as many vhosts take about sixteen times as long, not 256 times: the loop waits for a reload.
 #[test]
 fn the_time_to_load_grows_as_the_file_does() {
     let file = |vhosts: u32| -> String {
@@ -738,14 +738,17 @@ fn the_time_to_load_grows_as_the_file_does() {
         };
         (0..vhosts).map(one).collect()
     };
-    let (small, large) = (file(50), file(800));
-    let time = |text: &str| {
-        let start = std::time::Instant::now();
-        assert!(load("t", text).is_ok());
-        start.elapsed().as_secs_f64()
+    // Processor time of this thread in nanoseconds: what else runs on the machine does not count.
+    let used = || -> Option<f64> {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+        text.split(' ').next()?.parse().ok()
     };
-    // The least of several: whoever else uses the machine can only add to it.
-    let least = |text: &str| (0..3).map(|_| time(text)).fold(f64::MAX, f64::min);
-    let ratio = least(&large) / least(&small);
-    assert!(ratio < 16.0 * 4.0, "16 times the vhosts take {ratio:.0} times as long");
+    let time = |text: &str, rounds: u32| -> Option<f64> {
+        let start = used()?;
+        (0..rounds).for_each(|_| assert!(load("t", text).is_ok()));
+        Some((used()? - start) / f64::from(rounds))
+    };
+    let (Some(small), Some(large)) = (time(&file(400), 16), time(&file(6400), 1)) else { return };
+    let ratio = large / small.max(1.0);
+    assert!(large == 0.0 || ratio < 100.0, "16 times the vhosts take {ratio:.0} times as long");
 }

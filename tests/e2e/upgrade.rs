@@ -44,7 +44,8 @@ impl Upgrade {
         let text = format!(
             "listen 127.0.0.1:{rtmp};\nhttp_server {{ enabled on; listen 127.0.0.1:{}; }}\n\
              pid runnel.pid;\nlog_file runnel.log;\nwork_dir {};\ngrace_final_wait 100ms;\n{more}\n\
-             vhost __defaultVhost__ {{ http_remux {{ enabled on; no_stream wait; wait 10s; }} }}\n",
+             vhost __defaultVhost__ {{ http_remux {{ enabled on; no_stream wait; wait 10s; }}\n\
+             http_static {{ enabled on; mount [vhost]/files; dir .; }} hls {{ enabled on; hls_storage disk; hls_path hls; }} }}\n",
             self.http,
             dir.display()
         );
