@@ -1,6 +1,6 @@
 //! The samples in `conf/` do what they say: each is started, published to and watched with ffmpeg.
 use crate::support::proc::Proc;
-use crate::support::server::Server;
+use crate::support::server::{Server, free_port, run_dir};
 use crate::support::tools::Publisher;
 use crate::support::{clips, poll};
 use std::path::Path;
@@ -70,4 +70,35 @@ fn the_samples_of_each_way_to_watch_play() {
         let (video, audio) = run.join().unwrap_or_else(|_| panic!("{sample}"));
         assert!(audio > 10 && (video > 10) == pictures, "{sample}: {video} pictures, {audio} sounds");
     }
+}
+
+/// Without a file and without a word, at a terminal: where to publish and watch, and a code for the telephone.
+#[test]
+fn without_a_file_a_terminal_shows_addresses_and_a_code() {
+    let dir = run_dir();
+    let (rtmp, http) = (free_port(), free_port());
+    let shown = |terminal: bool, name: &str| -> String {
+        let program = env!("CARGO_BIN_EXE_runnel");
+        let mut command = Command::new(if terminal { "script" } else { program });
+        if terminal {
+            command.args(["-qefc", program, "/dev/null"]);
+        }
+        command.env("RUNNEL_LISTEN", format!("127.0.0.1:{rtmp}"));
+        command.env("RUNNEL_HTTP_SERVER_LISTEN", format!("127.0.0.1:{http}"));
+        command.env("RUNNEL_PID", dir.join("pid"));
+        let process = Proc::spawn(name, &dir, command);
+        let told = || process.log().contains(&format!("http://127.0.0.1:{http}/live/mystream.flv"));
+        assert!(poll(Duration::from_secs(10), told), "{}", process.tail());
+        // The code is printed in one piece with the addresses; the server serves by then.
+        assert!(poll(Duration::from_secs(10), || std::net::TcpStream::connect(("127.0.0.1", http)).is_ok()));
+        let pid = std::fs::read_to_string(dir.join("pid")).unwrap();
+        let line = format!("kill -TERM {}", pid.trim());
+        assert!(Command::new("sh").args(["-c", &line]).status().unwrap().success());
+        assert!(poll(Duration::from_secs(10), || !dir.join("pid").exists()), "{}", process.tail());
+        process.log()
+    };
+    let terminal = shown(true, "terminal");
+    assert!(terminal.contains(&format!("rtmp://127.0.0.1:{rtmp}/live/mystream")), "{terminal}");
+    assert!(terminal.lines().filter(|line| line.contains('█')).count() > 10, "{terminal}");
+    assert!(!shown(false, "file").contains('█'), "a file needs no code");
 }
