@@ -15,6 +15,7 @@ mod load;
 mod lockstep;
 mod process;
 mod publish;
+mod reload;
 mod report;
 mod rtmp;
 mod runs;

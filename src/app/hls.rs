@@ -280,6 +280,11 @@ impl LiveHls {
         }
     }
 
+    /// Whether its segments are files too.
+    pub fn on_disk(&self) -> bool {
+        self.disk.is_some()
+    }
+
     /// Why the publisher has to go, once.
     pub fn take_verdict(&mut self) -> Option<String> {
         self.verdict.take()

@@ -313,6 +313,17 @@ impl Hub {
         }
     }
 
+    /// Lets go of the segments of streams that write them to the disk, and of their files.
+    pub fn drop_hls_files(&mut self) {
+        for id in self.streams.ids() {
+            if let Some(live) = self.streams.get_mut(id)
+                && live.hls.as_ref().is_some_and(|hls| hls.on_disk())
+            {
+                live.hls = None;
+            }
+        }
+    }
+
     /// Streams held.
     pub fn len(&self) -> usize {
         self.streams.len()

@@ -24,6 +24,9 @@ const IDLE_MS: u64 = 180_000;
 /// Characters of a peer's words that go into a log line.
 const QUOTED: usize = 128;
 
+/// Why connections end when another process has taken over.
+pub const REPLACED: &str = "another process has taken over";
+
 /// What the connection does.
 #[derive(Debug)]
 enum Job {
@@ -227,6 +230,9 @@ fn on_event(conn: &mut Conn, world: &mut World, event: Event) {
             }
         }
         Event::Connect(connect) => on_connect(conn, world, *connect),
+        Event::FcPublish { .. } | Event::Publish { .. } | Event::Play { .. } if world.replaced => {
+            world.close(conn, REPLACED);
+        }
         Event::FcPublish { tid, stream } => on_fc_publish(conn, world, tid, &stream),
         Event::Publish { msid, stream } => on_publish(conn, world, msid, &stream),
         Event::Play { msid, stream, duration_ms } => on_play(conn, world, msid, &stream, duration_ms),
@@ -391,6 +397,19 @@ pub fn viewer_over(conn: &mut Conn, world: &mut World) {
     if let Role::Rtmp(peer) = &mut conn.role {
         peer.session.end("NetStream.Play.Stop", "The stream is over.", conn.out.buffer());
         world.mark(conn);
+    }
+    if world.replaced {
+        conn.finish(world, REPLACED);
+    }
+}
+
+/// Another process has taken over. Publishers and those who wait for a stream are cut off without a word of refusal, so
+/// that they come back; viewers get what is left; who has asked for nothing yet may do so.
+pub fn replaced(conn: &mut Conn, world: &mut World) {
+    let Role::Rtmp(peer) = &conn.role else { return };
+    if let Job::Publishing { .. } | Job::Waiting { .. } = peer.job {
+        conn.drop_job(world, REPLACED);
+        world.close(conn, REPLACED);
     }
 }
 

@@ -6,28 +6,32 @@
 //!   ▲─────────── timeout 0 while any budget ran out, else until the next deadline ────────────────┘
 //! ```
 //!
-//! Beside it: [`ports`] what is listened at, [`change`] a reload, [`ending`] a graceful end, [`stats`] a line of figures,
-//! [`turns`] how long turns take.
+//! Beside it: [`ports`] what is listened at, [`change`] a reload, [`ending`] a graceful end, [`upgrade`] handing over to a
+//! new process, [`stats`] a line of figures, [`turns`] how long turns take.
 
 mod change;
 mod ending;
 mod ports;
 mod stats;
 mod turns;
+mod upgrade;
 
 use self::change::Watched;
 use self::stats::Traffic;
+use self::upgrade::Upgrade;
 use super::conn::{Conn, Role};
 use super::demo::Demo;
 use super::files;
 use super::hls;
 use super::http::{self, HttpPeer};
+use super::quiet::Quiet;
 use super::rtmp::{self, RtmpPeer};
 use super::viewer::{Flushed, Out, flush};
 use super::world::{Action, Timer, World};
 use crate::conf::{Config, Listen};
 use crate::media::derived::Kindred;
 use crate::net::disk::{Disk, Local};
+use crate::net::handover::Sockets;
 use crate::net::listener::{self, Accepted};
 use crate::net::poll::{Poll, Ready, Who};
 use crate::net::signals::{Signal, Signals};
@@ -100,6 +104,7 @@ pub struct Server {
     /// By number; a port that was closed leaves a free place.
     listeners: Vec<Option<Listening>>,
     setup: Option<Watched>,
+    upgrade: Upgrade,
     files: u64,
     traffic: Traffic,
     conns: Slots<Conn>,
@@ -126,11 +131,23 @@ impl Server {
         Server::with_disk(config, Local)
     }
 
+    /// The same with the listeners that another process has handed over, as far as they are wanted.
+    ///
+    /// # Errors
+    /// As [`Server::new`].
+    pub fn taking_over(config: Config, sockets: Sockets) -> Result<Server, String> {
+        Server::of(config, Local, sockets)
+    }
+
     /// The same with files from `disk`.
     ///
     /// # Errors
     /// As [`Server::new`].
     pub fn with_disk(config: Config, disk: impl Disk + 'static) -> Result<Server, String> {
+        Server::of(config, disk, Sockets::default())
+    }
+
+    fn of(config: Config, disk: impl Disk + 'static, sockets: Sockets) -> Result<Server, String> {
         let fault = |error: io::Error| format!("the system has no poll or pipe to give: {error}");
         let poll = Poll::new().map_err(fault)?;
         let mut signals = Signals::new().map_err(fault)?;
@@ -141,6 +158,7 @@ impl Server {
             signals,
             listeners: Vec::new(),
             setup: None,
+            upgrade: Upgrade { sockets, ..Upgrade::default() },
             files,
             traffic: Traffic::default(),
             conns: Slots::default(),
@@ -224,13 +242,15 @@ impl Server {
             return Some(0);
         }
         // Rounded up, so that the turn does not come a moment too early and find nothing due.
-        self.world.timers.next().map(|at| at.saturating_sub(self.poll.now()).saturating_add(1).min(60_000))
+        let next = self.world.timers.next().into_iter().chain(self.world.quiet.due()).min();
+        next.map(|at| at.saturating_sub(self.poll.now()).saturating_add(1).min(60_000))
     }
 
     fn on_ready(&mut self, event: Ready) {
         match event.who {
             Who::Signals => self.on_signals(),
             Who::Waker => self.on_files(),
+            Who::Successor => self.on_successor(),
             Who::Listener(n) => {
                 if let Some(Some(listening)) = self.listeners.get_mut(n) {
                     listening.ready = true;
@@ -276,6 +296,7 @@ impl Server {
                     Err(why) => log::error!(target: "server", "{why}"),
                 },
                 Signal::Reload => self.reload(),
+                Signal::Upgrade => self.upgrade(),
             }
         }
     }
@@ -367,9 +388,10 @@ impl Server {
         }
         if let Some(left_out) = self.world.quiet.allow("full", self.world.now) {
             let max = self.max_connections;
+            let more = Quiet::more(left_out);
             log::warn!(
                 target: "server",
-                "{peer}: turned away at {max} connections (max_connections); {left_out} more like this before"
+                "{peer}: turned away at {max} connections (max_connections){more}"
             );
         }
     }
@@ -398,6 +420,9 @@ impl Server {
 
     fn on_timers(&mut self) {
         let now = self.world.now;
+        while let Some((kind, count)) = self.world.quiet.left_out(now) {
+            log::warn!(target: kind, "{count} more lines like those before were left out");
+        }
         while let Some(timer) = self.world.timers.pop(now) {
             match timer {
                 Timer::Connection(id) => self.on_deadline(id),
@@ -414,6 +439,7 @@ impl Server {
                     }
                 }
                 Timer::Drain => self.drain_step(),
+                Timer::Upgrade => self.on_upgrade_late(),
                 Timer::Watch => self.on_watch(),
                 Timer::Pithy => self.on_pithy(),
             }

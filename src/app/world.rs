@@ -27,6 +27,8 @@ pub enum Timer {
     Demo,
     /// The next step of a graceful end.
     Drain,
+    /// The process that is to take over is late.
+    Upgrade,
     /// Look whether the configuration's files have changed.
     Watch,
     /// A line of statistics.
@@ -73,6 +75,8 @@ pub struct World {
     pub actions: VecDeque<Action>,
     /// What the HLS of all streams shares.
     pub hls: super::hls::Common,
+    /// Another process has taken over: whoever is here still has to ask there.
+    pub replaced: bool,
     /// Limits repeated log lines.
     pub quiet: Quiet,
     /// Bytes read from all connections.
@@ -99,6 +103,7 @@ impl World {
             closing: Vec::new(),
             actions: VecDeque::new(),
             hls: super::hls::Common::default(),
+            replaced: false,
             quiet: Quiet::default(),
             received: 0,
             sent: 0,
@@ -127,8 +132,7 @@ impl World {
     /// Writes a limited log line about a peer's fault.
     pub fn complain(&mut self, kind: &'static str, conn: &Conn, what: &dyn std::fmt::Display) {
         if let Some(left_out) = self.quiet.allow(kind, self.now) {
-            let more =
-                if left_out > 0 { format!(" ({left_out} more like this before)") } else { String::new() };
+            let more = Quiet::more(left_out);
             log::warn!(target: kind, "{} {}: {what}{more}", conn.tag(), conn.peer);
         }
     }

@@ -12,6 +12,8 @@
 
 mod check;
 mod compat;
+#[cfg(test)]
+mod corpus_tests;
 mod effective;
 mod env;
 mod error;

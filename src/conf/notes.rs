@@ -103,6 +103,7 @@ static SRS: &[(Context, &str, &str)] = &[
     (Context::Root, "log_max_size", NOT),
     (Context::Root, "log_keep", NOT),
     (Context::Root, "log_ring", NOT),
+    (Context::Root, "log_socket", NOT),
     (Context::Root, "access_log", NOT),
     (Context::Root, "utc_time", SAME),
     (Context::Root, "pithy_print_ms", "10000 by default, and one line for each connection."),

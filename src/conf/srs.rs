@@ -137,6 +137,12 @@ static INSIDE: &[(&str, &str)] = &[
     ),
 ];
 
+/// What stands inside blocks of SRS: the block, and its directives.
+#[cfg(test)]
+pub(super) fn inside() -> impl Iterator<Item = (&'static str, &'static str)> {
+    INSIDE.iter().copied()
+}
+
 /// The names known in `context`.
 pub(super) fn names(context: Context) -> impl Iterator<Item = &'static str> {
     KNOWN.iter().filter(move |(c, _)| *c == context).flat_map(|(_, list)| list.iter().map(|(name, _)| *name))

@@ -94,6 +94,8 @@ pub struct Log {
     pub keep: u32,
     /// `log_ring`: bytes of lines kept in memory. Default 64 KiB.
     pub ring: u32,
+    /// `log_socket`: where `tank` `Syslog` writes to. Default `/dev/log`.
+    pub socket: String,
     /// `access_log`. Default: none.
     pub access: Option<String>,
     /// `utc_time`. Default off.
@@ -428,6 +430,7 @@ const BLANK: Config = Config {
         max_size: 0,
         keep: 0,
         ring: 0,
+        socket: String::new(),
         access: None,
         utc: false,
         pithy_ms: 0,

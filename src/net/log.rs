@@ -17,10 +17,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The socket of the system's log.
-pub const SYSLOG: &str = "/dev/log";
 /// Bytes of a line for the system's log; most take no more in a datagram.
 const MAX_SYSLOG: usize = 1024;
 /// The facility "daemon".
@@ -176,6 +173,22 @@ pub fn leave_console() -> io::Result<()> {
     state.captured = true;
     state.follow();
     Ok(())
+}
+
+/// Another process writes to the same files now and sees to their size; this one only adds to them.
+pub fn leave_files() {
+    let mut state = state();
+    if let Sink::File(log) = &mut state.sink {
+        log.max = 0;
+    }
+    if let Some(log) = &mut state.access {
+        log.max = 0;
+    }
+}
+
+/// What standard output was at the start, for a program that is to write there too.
+pub fn console() -> Option<File> {
+    state().console.as_ref()?.try_clone().ok()
 }
 
 /// Gives the log's files to a user and a group, who will have to open them again.
@@ -335,7 +348,7 @@ struct Time {
 
 impl Time {
     fn now(utc: bool) -> Time {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = sys::unix_time();
         let split = if utc { sys::utc_time } else { sys::local_time };
         let (year, month, day, hour, minute, second) = split(since.as_secs());
         Time { year, month, day, hour, minute, second, millis: since.subsec_millis() }

@@ -6,7 +6,7 @@
 const INDEX_BITS: u32 = 20;
 const INDEX_MASK: u32 = (1 << INDEX_BITS) - 1;
 /// Slots at most.
-pub const MAX_SLOTS: usize = INDEX_MASK as usize - 16;
+pub const MAX_SLOTS: usize = INDEX_MASK as usize - 32;
 
 /// Name of one connection, valid until it closes and never reused soon after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
