@@ -63,6 +63,19 @@ fn content(input: &str) -> (Vec<String>, Vec<String>) {
     (run(&["-an", "-fps_mode", "passthrough"]), run(&["-vn", "-c", "copy", "-bsf:a", "aac_adtstoasc"]))
 }
 
+/// Fails unless the whole of a clip, whose publisher has ended, can be read as HLS.
+pub(crate) fn assert_same(server: &Server, stream: &str, clip: &Path) {
+    let path = format!("/live/{stream}.m3u8");
+    let ended = poll(Duration::from_secs(5), || playlist(server, &path).ends_with("#EXT-X-ENDLIST\n"));
+    assert!(ended, "{}", playlist(server, &path));
+    let got = content(&url(server, stream));
+    let sent = content(clip.to_str().unwrap());
+    assert_eq!(got.0.len(), sent.0.len(), "{stream}: pictures\n{}", playlist(server, &path));
+    assert!(got.0 == sent.0, "{stream}: the pictures differ");
+    assert_eq!(got.1.len(), sent.1.len(), "{stream}: sounds\n{}", playlist(server, &path));
+    assert!(got.1 == sent.1, "{stream}: the sounds differ");
+}
+
 /// Publishes clips, and fails unless the whole of each can be read once it has ended.
 fn same_content(hls: &str, clips: &[(Publisher, &Path, &str)]) -> Server {
     let server = serve(hls);
@@ -70,15 +83,7 @@ fn same_content(hls: &str, clips: &[(Publisher, &Path, &str)]) -> Server {
         clips.iter().map(|(publisher, clip, stream)| publisher.publish(&server, clip, stream)).collect();
     publishing.iter_mut().for_each(|publish| publish.success(CLIP));
     for (_, clip, stream) in clips {
-        let path = format!("/live/{stream}.m3u8");
-        let ended = poll(Duration::from_secs(5), || playlist(&server, &path).ends_with("#EXT-X-ENDLIST\n"));
-        assert!(ended, "{}", playlist(&server, &path));
-        let got = content(&url(&server, stream));
-        let sent = content(clip.to_str().unwrap());
-        assert_eq!(got.0.len(), sent.0.len(), "{stream}: pictures\n{}", playlist(&server, &path));
-        assert!(got.0 == sent.0, "{stream}: the pictures differ");
-        assert_eq!(got.1.len(), sent.1.len(), "{stream}: sounds\n{}", playlist(&server, &path));
-        assert!(got.1 == sent.1, "{stream}: the sounds differ");
+        assert_same(&server, stream, clip);
     }
     server
 }
