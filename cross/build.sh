@@ -2,6 +2,7 @@
 # Builds runnel as small static programs for single-board computers, routers and PCs.
 #
 #   cross/build.sh [-r] TARGET...|all [-- CARGO-ARGUMENTS...]
+#   cross/build.sh -b TARGET...|all    the program of the benchmarks, see docs/footprint.md: target/dist/bench-TRIPLE
 #   cross/build.sh -s TARGET...|all    only makes the C libraries and linkers
 #   cross/build.sh -l                  lists the targets
 #
@@ -89,12 +90,14 @@ SH
 
 # build CARGO-ARGUMENTS...: makes the program of the present target.
 build() {
-  local under=${TRIPLE//-/_} start=$SECONDS size flags=
+  local under=${TRIPLE//-/_} start=$SECONDS size flags= program made=runnel-$router$TRIPLE what=(--bin runnel)
+  # A benchmark is to cargo a test, which it would let unwind.
+  [ -z "$bench" ] || made=bench-$TRIPLE kind=bench what=(--bench runnel -Z panic-abort-tests)
   local key=CARGO_TARGET_${under^^}
   # Instructions of 16 bits where they do, which every ARMv7 has: a fifth less code. The compiler warns that the flag is
   # not stable, so .cargo/config.toml, which is for stable compilers too, does without.
   [ "$TARGET" != armv7 ] || flags=-Ctarget-feature=+thumb-mode
-  (
+  program=$(
     # The distribution's compiler, not one of rustup; the flags of std's source are unstable.
     export RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc
     export "${key}_LINKER=$work/sysroot/$TRIPLE/bin/cc" "CC_$under=$work/sysroot/$TRIPLE/bin/cc" "AR_$under=$GNU-ar"
@@ -102,24 +105,27 @@ build() {
     unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
     export "${key}_RUSTFLAGS=-Clink-self-contained=no -Cforce-unwind-tables=no $flags"
     [ -z "${OPT:-}" ] || export "CARGO_PROFILE_DIST_OPT_LEVEL=$OPT"
-    /usr/bin/cargo build --quiet --locked --profile dist --bin runnel --target "$TRIPLE" --target-dir "$work/cargo" \
-      -Z build-std=std,panic_abort -Z build-std-features=optimize_for_size ${router:+--no-default-features} "$@"
+    /usr/bin/cargo build --quiet --locked --profile dist "${what[@]}" --target "$TRIPLE" --target-dir "$work/cargo" \
+      -Z build-std=std,panic_abort -Z build-std-features=optimize_for_size ${router:+--no-default-features} \
+      --message-format json-render-diagnostics "$@" | sed -n "/\"kind\":\[\"$kind\"\]/s/.*\"executable\":\"\([^\"]*\)\".*/\1/p"
   ) || die "building for $TRIPLE"
-  local program=$work/cargo/$TRIPLE/dist/runnel
   file -b "$program" | grep -q 'statically linked' || die "$program is not static"
   # A new file, so that one that is running stays as it is.
-  rm -f "$dist/runnel-$router$TRIPLE"
-  cp "$program" "$dist/runnel-$router$TRIPLE"
+  rm -f "$dist/$made"
+  cp "$program" "$dist/$made"
   size=$(stat -c %s "$program")
-  echo "runnel-$router$TRIPLE: $size bytes, $((SECONDS - start)) s"
-  if [ $# -eq 0 ] && [ "$size" -gt "$BUDGET" ]; then large+=("$TARGET has $size bytes, $BUDGET are allowed"); fi
+  echo "$made: $size bytes, $((SECONDS - start)) s"
+  if [ $# -eq 0 ] && [ -z "$bench" ] && [ "$size" -gt "$BUDGET" ]; then
+    large+=("$TARGET has $size bytes, $BUDGET are allowed")
+  fi
 }
 
-only_sysroot='' router='' chosen=() large=()
+only_sysroot='' router='' bench='' chosen=() large=()
 while [ $# -gt 0 ]; do
   case $1 in
     -s) only_sysroot=yes ;;
     -r) router=router- ;;
+    -b) bench=yes ;;
     -l) sed '/^$/d' <<< "$TARGETS"; exit ;;
     -h | --help) usage; exit ;;
     --) shift; break ;;

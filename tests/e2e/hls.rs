@@ -254,7 +254,7 @@ fn page(hls: &str) -> String {
     let _publish = Publisher::Ffmpeg5.publish(&server, &clips::heavy(), "x");
     assert!(poll(Duration::from_secs(5), || server.log().contains("x is live")));
     playlist(&server, "/live/x.m3u8");
-    let mut command = Command::new("node");
+    let mut command = Command::new(tools::node());
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/web/play.mjs"));
     command.args(["--modules".into(), e2e_dir().join("web")]);
     command.args(["--page", "hls.html", "--url", &url(&server, "x"), "--seconds", "5"]);
