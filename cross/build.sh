@@ -40,9 +40,28 @@ musl_source() {
   mv "$apt"/src/musl-*/ "$work/musl"
 }
 
-# Makes, once for each target, musl's libc.a and start files, a stub of libunwind.a, and bin/cc.
+# Makes bin/cc and, once for each target, musl's libc.a and start files and a stub of libunwind.a.
 sysroot() {
   local sys=$work/sysroot/$TRIPLE
+  libraries
+  cat > "$sys/bin/cc" << SH
+#!/bin/sh
+# The C compiler and the linker: static, with musl's start files and libc and no others. What relocation leaves to be
+# made read-only at the start (norelro) is nothing here, and the place kept for it is up to a page, 64 KiB on aarch64.
+sys=\$(dirname "\$(dirname "\$(realpath "\$0")")")
+for argument; do
+  case \$argument in
+    -c | -S | -E)
+      exec $GNU-gcc $CF -nostdinc -isystem "\$sys/include" -isystem "\$($GNU-gcc -print-file-name=include)" "\$@" ;;
+  esac
+done
+exec $GNU-gcc -static -nostdlib -L"\$sys/lib" "\$sys/lib/crt1.o" "\$sys/lib/crti.o" "\$@" "\$sys/lib/crtn.o" -Wl,-z,norelro
+SH
+  chmod +x "$sys/bin/cc"
+}
+
+# In the directory that its caller calls sys.
+libraries() {
   # What it is made of; a change makes it anew.
   local recipe="1 $GNU $CF"
   [ "$(cat "$sys/recipe" 2> /dev/null)" != "$recipe" ] || return 0
@@ -71,26 +90,13 @@ void __aeabi_unwind_cpp_pr2(void) { __builtin_trap(); }
 #endif
 C
   "$GNU-ar" rcs "$sys/lib/libunwind.a" "$sys/build/unwind.o"
-  cat > "$sys/bin/cc" << SH
-#!/bin/sh
-# The C compiler and the linker: static, with musl's start files and libc and no others.
-sys=\$(dirname "\$(dirname "\$(realpath "\$0")")")
-for argument; do
-  case \$argument in
-    -c | -S | -E)
-      exec $GNU-gcc $CF -nostdinc -isystem "\$sys/include" -isystem "\$($GNU-gcc -print-file-name=include)" "\$@" ;;
-  esac
-done
-exec $GNU-gcc -static -nostdlib -L"\$sys/lib" "\$sys/lib/crt1.o" "\$sys/lib/crti.o" "\$@" "\$sys/lib/crtn.o"
-SH
-  chmod +x "$sys/bin/cc"
   rm -rf "$sys/build"
   echo "$recipe" > "$sys/recipe"
 }
 
 # build CARGO-ARGUMENTS...: makes the program of the present target.
 build() {
-  local under=${TRIPLE//-/_} start=$SECONDS size flags= program made=runnel-$router$TRIPLE what=(--bin runnel)
+  local under=${TRIPLE//-/_} start=$SECONDS size flags= program made=runnel-$router$TRIPLE kind=bin what=(--bin runnel)
   # A benchmark is to cargo a test, which it would let unwind.
   [ -z "$bench" ] || made=bench-$TRIPLE kind=bench what=(--bench runnel -Z panic-abort-tests)
   local key=CARGO_TARGET_${under^^}
