@@ -8,7 +8,7 @@ work=${CROSS_WORK:-target/cross}
 dist=target/dist
 
 # Columns of the table of targets: name; Rust's triple; prefix of Debian's gcc; most bytes that the program may have;
-# architecture of Debian's package and those of OpenWrt's (- for none); then gcc's flags, the ABI of musl's C code; and
+# architecture of Debian's package (- for none) and those of OpenWrt's; then gcc's flags, the ABI of musl's C code; and
 # after # the machines.
 #
 # Debian's armhf is ARMv7, but Raspberry Pi OS, where a Pi Zero is armhf too, is ARMv6: the package for both holds the

@@ -3,7 +3,7 @@
 #
 #   cross/package.sh TARGET...|all    packs, and tries each package in a directory that stands for the device's root
 #
-# Makes, in target/dist and of each target that was built:
+# Makes, in target/dist:
 #   runnel-VERSION-TRIPLE.tar.gz        program, configuration files, service kit, README; any Linux
 #   runnel_VERSION-1_ARCHITECTURE.deb   for arm64, armhf, armel, amd64 and i386: Debian, Raspberry Pi OS, Ubuntu
 #   runnel_VERSION-1_ARCHITECTURE.ipk   OpenWrt up to 24.10, of the router's program (cross/build.sh -r), once for each
@@ -252,6 +252,6 @@ for each in "${chosen[@]}"; do
   mkdir "$stage"
   tarball
   if [ "$DEB" != - ]; then deb; fi
-  if [ "$IPK" != - ]; then ipk; fi
+  if [ -x "$dist/runnel-router-$TRIPLE" ]; then ipk; else echo "no .ipk: cross/build.sh -r $TARGET makes its program"; fi
 done
 sums
