@@ -94,39 +94,48 @@ C
   echo "$recipe" > "$sys/recipe"
 }
 
-# build CARGO-ARGUMENTS...: makes the program of the present target.
-build() {
-  local under=${TRIPLE//-/_} start=$SECONDS size flags= program made=runnel-$router$TRIPLE kind=bin what=(--bin runnel)
-  # A benchmark is to cargo a test, which it would let unwind.
-  [ -z "$bench" ] || made=bench-$TRIPLE kind=bench what=(--bench runnel -Z panic-abort-tests)
+# prepare: notes what cargo needs to know for the present target.
+prepare() {
+  local under=${TRIPLE//-/_} cc=$work/sysroot/$TRIPLE/bin/cc flags=
   local key=CARGO_TARGET_${under^^}
   # Instructions of 16 bits where they do, which every ARMv7 has: a fifth less code. The compiler warns that the flag is
   # not stable, so .cargo/config.toml, which is for stable compilers too, does without.
   [ "$TARGET" != armv7 ] || flags=-Ctarget-feature=+thumb-mode
-  program=$(
-    # The distribution's compiler, not one of rustup; the flags of std's source are unstable.
-    export RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc
-    export "${key}_LINKER=$work/sysroot/$TRIPLE/bin/cc" "CC_$under=$work/sysroot/$TRIPLE/bin/cc" "AR_$under=$GNU-ar"
-    # These are added to those of .cargo/config.toml; RUSTFLAGS would replace them.
-    unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
-    export "${key}_RUSTFLAGS=-Clink-self-contained=no -Cforce-unwind-tables=no $flags"
-    [ -z "${OPT:-}" ] || export "CARGO_PROFILE_DIST_OPT_LEVEL=$OPT"
-    /usr/bin/cargo build --quiet --locked --profile dist "${what[@]}" --target "$TRIPLE" --target-dir "$work/cargo" \
-      -Z build-std=std,panic_abort -Z build-std-features=optimize_for_size ${router:+--no-default-features} \
-      --message-format json-render-diagnostics "$@" | sed -n "/\"kind\":\[\"$kind\"\]/s/.*\"executable\":\"\([^\"]*\)\".*/\1/p"
-  ) || die "building for $TRIPLE"
+  # These flags are added to those of .cargo/config.toml; RUSTFLAGS would replace them.
+  settings+=("${key}_LINKER=$cc" "CC_$under=$cc" "AR_$under=$GNU-ar"
+    "${key}_RUSTFLAGS=-Clink-self-contained=no -Cforce-unwind-tables=no $flags")
+  triples+=(--target "$TRIPLE")
+}
+
+# build CARGO-ARGUMENTS...: makes the programs of all targets that were prepared and prints their paths. It is one run of
+# cargo, since most of the time goes to optimising the whole program on one core.
+build() {
+  local kind=bin what=(--bin runnel)
+  # A benchmark is to cargo a test, which it would let unwind.
+  [ -z "$bench" ] || kind=bench what=(--bench runnel -Z panic-abort-tests)
+  # The distribution's compiler, not one of rustup; the flags of std's source are unstable.
+  env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc "${settings[@]}" \
+    ${OPT:+"CARGO_PROFILE_DIST_OPT_LEVEL=$OPT"} \
+    /usr/bin/cargo build --quiet --locked --profile dist "${what[@]}" "${triples[@]}" --target-dir "$work/cargo" \
+    -Z build-std=std,panic_abort -Z build-std-features=optimize_for_size ${router:+--no-default-features} \
+    --message-format json-render-diagnostics "$@" | sed -n "/\"kind\":\[\"$kind\"\]/s/.*\"executable\":\"\([^\"]*\)\".*/\1/p"
+}
+
+# keep PATHS: takes the program of the present target from those that were made.
+keep() {
+  local program size made=runnel-$router$TRIPLE
+  [ -z "$bench" ] || made=bench-$TRIPLE
+  program=$(grep -F "/$TRIPLE/" <<< "$1") || die "nothing was made for $TRIPLE"
   file -b "$program" | grep -q 'statically linked' || die "$program is not static"
   # A new file, so that one that is running stays as it is.
   rm -f "$dist/$made"
   cp "$program" "$dist/$made"
   size=$(stat -c %s "$program")
-  echo "$made: $size bytes, $((SECONDS - start)) s"
-  if [ $# -eq 0 ] && [ -z "$bench" ] && [ "$size" -gt "$BUDGET" ]; then
-    large+=("$TARGET has $size bytes, $BUDGET are allowed")
-  fi
+  echo "$made: $size bytes"
+  [ -n "$bench" ] || [ "$size" -le "$BUDGET" ] || large+=("$TARGET has $size bytes, $BUDGET are allowed")
 }
 
-only_sysroot='' router='' bench='' chosen=() large=()
+only_sysroot='' router='' bench='' chosen=() large=() settings=() triples=()
 while [ $# -gt 0 ]; do
   case $1 in
     -s) only_sysroot=yes ;;
@@ -157,7 +166,14 @@ need "${compilers[@]}"
 for each in "${chosen[@]}"; do
   target "$each"
   sysroot
-  [ -n "$only_sysroot" ] || build "$@"
+  prepare
 done
-[ -n "$only_sysroot" ] || sums
-[ ${#large[@]} -eq 0 ] || die "$(printf '%s; ' "${large[@]}")"
+[ -z "$only_sysroot" ] || exit 0
+made=$(build "$@") || die "building for ${chosen[*]}"
+for each in "${chosen[@]}"; do
+  target "$each"
+  keep "$made"
+done
+sums
+# Arguments of cargo may add to the programs.
+[ ${#large[@]} -eq 0 ] || [ $# -gt 0 ] || die "$(printf '%s; ' "${large[@]}")"
