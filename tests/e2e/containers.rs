@@ -136,7 +136,9 @@ fn mp4_carries_every_frame() {
     let (mut early, whole) = viewer(&server, "x.mp4");
     assert!(poll(Duration::from_secs(10), || server.connections() >= 1));
     let mut publisher = Publisher::Ffmpeg5.publish(&server, &clip, "x");
-    std::thread::sleep(Duration::from_secs(3));
+    // Of 700 KB in four groups of pictures, the second has begun.
+    let received = || std::fs::metadata(&whole).is_ok_and(|file| file.len() > 300_000);
+    assert!(poll(CLIP, received), "{}", server.log());
     let late_url = server.http_url("x").replace(".flv", ".mp4");
     let late_file = server.dir().join("late.mp4");
     let mut command = Command::new("curl");
