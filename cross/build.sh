@@ -2,6 +2,7 @@
 # Builds runnel as small static programs for single-board computers, routers and PCs.
 #
 #   cross/build.sh [-r] TARGET...|all [-- CARGO-ARGUMENTS...]
+#   cross/build.sh -b TARGET...|all    the program of the benchmarks, see docs/footprint.md: target/dist/bench-TRIPLE
 #   cross/build.sh -s TARGET...|all    only makes the C libraries and linkers
 #   cross/build.sh -l                  lists the targets
 #
@@ -39,9 +40,28 @@ musl_source() {
   mv "$apt"/src/musl-*/ "$work/musl"
 }
 
-# Makes, once for each target, musl's libc.a and start files, a stub of libunwind.a, and bin/cc.
+# Makes bin/cc and, once for each target, musl's libc.a and start files and a stub of libunwind.a.
 sysroot() {
   local sys=$work/sysroot/$TRIPLE
+  libraries
+  cat > "$sys/bin/cc" << SH
+#!/bin/sh
+# The C compiler and the linker: static, with musl's start files and libc and no others. What relocation leaves to be
+# made read-only at the start (norelro) is nothing here, and the place kept for it is up to a page, 64 KiB on aarch64.
+sys=\$(dirname "\$(dirname "\$(realpath "\$0")")")
+for argument; do
+  case \$argument in
+    -c | -S | -E)
+      exec $GNU-gcc $CF -nostdinc -isystem "\$sys/include" -isystem "\$($GNU-gcc -print-file-name=include)" "\$@" ;;
+  esac
+done
+exec $GNU-gcc -static -nostdlib -L"\$sys/lib" "\$sys/lib/crt1.o" "\$sys/lib/crti.o" "\$@" "\$sys/lib/crtn.o" -Wl,-z,norelro
+SH
+  chmod +x "$sys/bin/cc"
+}
+
+# In the directory that its caller calls sys.
+libraries() {
   # What it is made of; a change makes it anew.
   local recipe="1 $GNU $CF"
   [ "$(cat "$sys/recipe" 2> /dev/null)" != "$recipe" ] || return 0
@@ -70,56 +90,57 @@ void __aeabi_unwind_cpp_pr2(void) { __builtin_trap(); }
 #endif
 C
   "$GNU-ar" rcs "$sys/lib/libunwind.a" "$sys/build/unwind.o"
-  cat > "$sys/bin/cc" << SH
-#!/bin/sh
-# The C compiler and the linker: static, with musl's start files and libc and no others.
-sys=\$(dirname "\$(dirname "\$(realpath "\$0")")")
-for argument; do
-  case \$argument in
-    -c | -S | -E)
-      exec $GNU-gcc $CF -nostdinc -isystem "\$sys/include" -isystem "\$($GNU-gcc -print-file-name=include)" "\$@" ;;
-  esac
-done
-exec $GNU-gcc -static -nostdlib -L"\$sys/lib" "\$sys/lib/crt1.o" "\$sys/lib/crti.o" "\$@" "\$sys/lib/crtn.o"
-SH
-  chmod +x "$sys/bin/cc"
   rm -rf "$sys/build"
   echo "$recipe" > "$sys/recipe"
 }
 
-# build CARGO-ARGUMENTS...: makes the program of the present target.
-build() {
-  local under=${TRIPLE//-/_} start=$SECONDS size flags=
+# prepare: notes what cargo needs to know for the present target.
+prepare() {
+  local under=${TRIPLE//-/_} cc=$work/sysroot/$TRIPLE/bin/cc flags=
   local key=CARGO_TARGET_${under^^}
   # Instructions of 16 bits where they do, which every ARMv7 has: a fifth less code. The compiler warns that the flag is
   # not stable, so .cargo/config.toml, which is for stable compilers too, does without.
   [ "$TARGET" != armv7 ] || flags=-Ctarget-feature=+thumb-mode
-  (
-    # The distribution's compiler, not one of rustup; the flags of std's source are unstable.
-    export RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc
-    export "${key}_LINKER=$work/sysroot/$TRIPLE/bin/cc" "CC_$under=$work/sysroot/$TRIPLE/bin/cc" "AR_$under=$GNU-ar"
-    # These are added to those of .cargo/config.toml; RUSTFLAGS would replace them.
-    unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
-    export "${key}_RUSTFLAGS=-Clink-self-contained=no -Cforce-unwind-tables=no $flags"
-    [ -z "${OPT:-}" ] || export "CARGO_PROFILE_DIST_OPT_LEVEL=$OPT"
-    /usr/bin/cargo build --quiet --locked --profile dist --bin runnel --target "$TRIPLE" --target-dir "$work/cargo" \
-      -Z build-std=std,panic_abort -Z build-std-features=optimize_for_size ${router:+--no-default-features} "$@"
-  ) || die "building for $TRIPLE"
-  local program=$work/cargo/$TRIPLE/dist/runnel
-  file -b "$program" | grep -q 'statically linked' || die "$program is not static"
-  # A new file, so that one that is running stays as it is.
-  rm -f "$dist/runnel-$router$TRIPLE"
-  cp "$program" "$dist/runnel-$router$TRIPLE"
-  size=$(stat -c %s "$program")
-  echo "runnel-$router$TRIPLE: $size bytes, $((SECONDS - start)) s"
-  if [ $# -eq 0 ] && [ "$size" -gt "$BUDGET" ]; then large+=("$TARGET has $size bytes, $BUDGET are allowed"); fi
+  # These flags are added to those of .cargo/config.toml; RUSTFLAGS would replace them.
+  settings+=("${key}_LINKER=$cc" "CC_$under=$cc" "AR_$under=$GNU-ar"
+    "${key}_RUSTFLAGS=-Clink-self-contained=no -Cforce-unwind-tables=no $flags")
+  triples+=(--target "$TRIPLE")
 }
 
-only_sysroot='' router='' chosen=() large=()
+# build CARGO-ARGUMENTS...: makes the programs of all targets that were prepared and prints their paths. It is one run of
+# cargo, since most of the time goes to optimising the whole program on one core.
+build() {
+  local kind=bin what=(--bin runnel)
+  # A benchmark is to cargo a test, which it would let unwind.
+  [ -z "$bench" ] || kind=bench what=(--bench runnel -Z panic-abort-tests)
+  # The distribution's compiler, not one of rustup; the flags of std's source are unstable.
+  env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc "${settings[@]}" \
+    ${OPT:+"CARGO_PROFILE_DIST_OPT_LEVEL=$OPT"} \
+    /usr/bin/cargo build --quiet --locked --profile dist "${what[@]}" "${triples[@]}" --target-dir "$work/cargo" \
+    -Z build-std=std,panic_abort -Z build-std-features=optimize_for_size ${router:+--no-default-features} \
+    --message-format json-render-diagnostics "$@" | sed -n "/\"kind\":\[\"$kind\"\]/s/.*\"executable\":\"\([^\"]*\)\".*/\1/p"
+}
+
+# keep PATHS: takes the program of the present target from those that were made.
+keep() {
+  local program size made=runnel-$router$TRIPLE
+  [ -z "$bench" ] || made=bench-$TRIPLE
+  program=$(grep -F "/$TRIPLE/" <<< "$1") || die "nothing was made for $TRIPLE"
+  file -b "$program" | grep -q 'statically linked' || die "$program is not static"
+  # A new file, so that one that is running stays as it is.
+  rm -f "$dist/$made"
+  cp "$program" "$dist/$made"
+  size=$(stat -c %s "$program")
+  echo "$made: $size bytes"
+  [ -n "$bench" ] || [ "$size" -le "$BUDGET" ] || large+=("$TARGET has $size bytes, $BUDGET are allowed")
+}
+
+only_sysroot='' router='' bench='' chosen=() large=() settings=() triples=()
 while [ $# -gt 0 ]; do
   case $1 in
     -s) only_sysroot=yes ;;
     -r) router=router- ;;
+    -b) bench=yes ;;
     -l) sed '/^$/d' <<< "$TARGETS"; exit ;;
     -h | --help) usage; exit ;;
     --) shift; break ;;
@@ -145,7 +166,14 @@ need "${compilers[@]}"
 for each in "${chosen[@]}"; do
   target "$each"
   sysroot
-  [ -n "$only_sysroot" ] || build "$@"
+  prepare
 done
-[ -n "$only_sysroot" ] || sums
-[ ${#large[@]} -eq 0 ] || die "$(printf '%s; ' "${large[@]}")"
+[ -z "$only_sysroot" ] || exit 0
+made=$(build "$@") || die "building for ${chosen[*]}"
+for each in "${chosen[@]}"; do
+  target "$each"
+  keep "$made"
+done
+sums
+# Arguments of cargo may add to the programs.
+[ ${#large[@]} -eq 0 ] || [ $# -gt 0 ] || die "$(printf '%s; ' "${large[@]}")"

@@ -3,20 +3,24 @@
 #
 #   cross/package.sh TARGET...|all    packs, and tries each package in a directory that stands for the device's root
 #
-# Makes, in target/dist and of each target that was built:
+# Makes, in target/dist:
 #   runnel-VERSION-TRIPLE.tar.gz        program, configuration files, service kit, README; any Linux
 #   runnel_VERSION-1_ARCHITECTURE.deb   for arm64, armhf, armel, amd64 and i386: Debian, Raspberry Pi OS, Ubuntu
-#   runnel_VERSION-1_ARCHITECTURE.ipk   OpenWrt up to 24.10, of the router's program (cross/build.sh -r)
+#   runnel_VERSION-1_ARCHITECTURE.ipk   OpenWrt up to 24.10, of the router's program (cross/build.sh -r), once for each
+#                                       of the architectures that OpenWrt tells apart and the program runs on
 # and adds them to target/dist/SHA256SUMS. The same input makes the same bytes.
 #
 # Needs the package dpkg-dev (dpkg-deb). Environment: SOURCE_DATE_EPOCH, the time of the files in the packages (that of
-# the last commit).
+# the last commit); MAINTAINER, who answers for the packages (the first of the authors in Cargo.toml).
 set -euo pipefail
 cd "$(dirname "$(realpath "$0")")/.."
 . cross/lib.sh
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-readonly version maintainer='runnel <runnel@localhost>'
+maintainer=${MAINTAINER:-$(sed -n 's/^authors = \["\([^"]*\)".*/\1/p' Cargo.toml)}
+license=$(sed -n 's/^license = "\(.*\)"/\1/p' Cargo.toml)
+readonly version maintainer license
+[ -n "$maintainer" ] || die "Cargo.toml names no authors; say MAINTAINER=..."
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2> /dev/null || echo 0)}
 description=$(sed -n 's/^description = "\(.*\)"/\1/p' Cargo.toml)
 
@@ -44,6 +48,7 @@ tarball() {
   install -D -m 755 "$(program)" "$top/runnel"
   install -D -m 644 -t "$top/conf" conf/*.conf
   install -m 644 -t "$top" README.md CHANGELOG.md LICENSE
+  install -D -m 644 -t "$top/docs" docs/directives.md
   cp -r conf/service "$top/conf/"
   archive "$dist/$name.tar.gz" "$stage" "$name"
   echo "$name.tar.gz: $(stat -c %s "$dist/$name.tar.gz") bytes"
@@ -77,6 +82,9 @@ deb() {
   install -D -m 644 conf/runnel.conf "$tree/etc/runnel/runnel.conf"
   install -D -m 644 LICENSE "$tree/usr/share/doc/runnel/copyright"
   install -m 644 -t "$tree/usr/share/doc/runnel" README.md
+  install -D -m 644 -t "$tree/usr/share/doc/runnel/docs" docs/directives.md
+  install -D -m 644 -t "$tree/usr/share/doc/runnel/examples" conf/*.conf
+  install -D -m 644 -t "$tree/usr/share/doc/runnel/examples/service" conf/service/*
   gzip -9n < CHANGELOG.md > "$tree/usr/share/doc/runnel/changelog.gz"
   mkdir "$tree/DEBIAN"
   echo /etc/runnel/runnel.conf > "$tree/DEBIAN/conffiles"
@@ -148,31 +156,37 @@ expect_nothing() {
 }
 
 ipk() {
-  local tree=$stage/ipk file=$dist/runnel_$version-1_$IPK.ipk
+  local tree=$stage/ipk architecture
   install -D -m 755 "$(program router-)" "$tree/data/usr/bin/runnel"
   install -D -m 644 conf/openwrt.conf "$tree/data/etc/runnel/runnel.conf"
+  install -D -m 644 LICENSE "$tree/data/usr/share/licenses/runnel/LICENSE"
+  service openwrt "$tree/data/etc/init.d/runnel" 755
   mkdir "$tree/control"
   echo /etc/runnel/runnel.conf > "$tree/control/conffiles"
-  service openwrt "$tree/data/etc/init.d/runnel" 755
   scripts_procd "$tree/control"
+  echo 2.0 > "$tree/debian-binary"
+  find "$tree" -type d -exec chmod 755 {} +
+  archive "$tree/data.tar.gz" "$tree/data" .
+  for architecture in ${IPK//,/ }; do ipk_for "$architecture" "$tree"; done
+}
+
+# ipk_for ARCHITECTURE TREE: the package of what lies in TREE, by one of OpenWrt's names for the processor.
+ipk_for() {
+  local architecture=$1 tree=$2 file=$dist/runnel_$version-1_$1.ipk
   cat > "$tree/control/control" << CONTROL
 Package: runnel
 Version: $version-1
-Depends:
+License: $license
 Section: multimedia
-Architecture: $IPK
+Architecture: $architecture
 Maintainer: $maintainer
 Installed-Size: $(du -sb "$tree/data" | cut -f 1)
 Description: $description
 CONTROL
-  sed -i '/^Depends:$/d' "$tree/control/control"
-  echo 2.0 > "$tree/debian-binary"
-  find "$tree" -type d -exec chmod 755 {} +
-  archive "$tree/data.tar.gz" "$tree/data" .
   archive "$tree/control.tar.gz" "$tree/control" .
   archive "$file" "$tree" ./debian-binary ./data.tar.gz ./control.tar.gz
   echo "${file##*/}: $(stat -c %s "$file") bytes"
-  try_ipk "$file"
+  try_ipk "$file" "$architecture"
 }
 
 scripts_procd() {
@@ -193,23 +207,31 @@ SH
   chmod 755 "$1/postinst" "$1/prerm"
 }
 
-# What opkg does to a root: unpacks the data, runs the scripts with IPKG_INSTROOT, and removes what the data listed.
+# What opkg does to a root: unpacks the data, runs the scripts with IPKG_INSTROOT, and removes what the data listed but
+# for a configuration that was changed.
 try_ipk() {
-  local root=$stage/ipk-root unpacked=$stage/ipk-unpacked script
+  local file=$1 architecture=$2 root=$stage/ipk-root unpacked=$stage/ipk-unpacked script field conf
+  rm -rf "$root" "$unpacked"
   mkdir -p "$root" "$unpacked/control"
-  tar -C "$unpacked" -xzf "$1"
+  tar -C "$unpacked" -xzf "$file"
   tar -C "$unpacked/control" -xzf "$unpacked/control.tar.gz"
-  [ "$(cat "$unpacked/debian-binary")" = 2.0 ] || die "$1: debian-binary"
-  for field in Package Version Architecture Installed-Size Description; do
-    grep -q "^$field: ." "$unpacked/control/control" || die "$1: control has no $field"
+  [ "$(cat "$unpacked/debian-binary")" = 2.0 ] || die "$file: debian-binary"
+  for field in Package Version Maintainer License Installed-Size Description; do
+    grep -q "^$field: ." "$unpacked/control/control" || die "$file: control has no $field"
   done
+  grep -qx "Architecture: $architecture" "$unpacked/control/control" || die "$file: not for $architecture"
   tar -C "$root" -xzf "$unpacked/data.tar.gz"
   for script in postinst prerm; do
-    IPKG_INSTROOT=$root sh "$unpacked/control/$script" || die "$1: $script"
+    IPKG_INSTROOT=$root sh "$unpacked/control/$script" || die "$file: $script"
   done
   expect_runs "$root/usr/bin/runnel" "$root/etc/runnel/runnel.conf"
-  tar -tzf "$unpacked/data.tar.gz" | grep -v '/$' | (cd "$root" && xargs rm)
-  expect_nothing "$root" "$1"
+  sh -n "$root/etc/init.d/runnel" || die "$file: its init script"
+  conf=$(cat "$unpacked/control/conffiles")
+  echo '# mine' >> "$root$conf"
+  tar -tzf "$unpacked/data.tar.gz" | grep -v '/$' | grep -vFx ".$conf" | (cd "$root" && xargs rm)
+  grep -q '^# mine' "$root$conf" || die "$file: a changed configuration is gone after the removal"
+  rm "$root$conf"
+  expect_nothing "$root" "$file"
 }
 
 chosen=()
@@ -230,6 +252,6 @@ for each in "${chosen[@]}"; do
   mkdir "$stage"
   tarball
   if [ "$DEB" != - ]; then deb; fi
-  if [ "$IPK" != - ]; then ipk; fi
+  if [ -x "$dist/runnel-router-$TRIPLE" ]; then ipk; else echo "no .ipk: cross/build.sh -r $TARGET makes its program"; fi
 done
 sums

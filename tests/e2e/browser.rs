@@ -3,7 +3,7 @@ use crate::support::clips;
 use crate::support::e2e_dir;
 use crate::support::proc::Proc;
 use crate::support::server::Server;
-use crate::support::tools::Publisher;
+use crate::support::tools::{self, Publisher};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::time::Duration;
 fn a_page_plays_http_flv() {
     let server = Server::usual();
     let _publish = Publisher::Ffmpeg5.publish(&server, &clips::long_gop(), "x");
-    let mut command = Command::new("node");
+    let mut command = Command::new(tools::node());
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/web/play.mjs"));
     command.args(["--modules".into(), e2e_dir().join("web")]);
     command.args(["--url", &server.http_url("x"), "--seconds", "4"]);

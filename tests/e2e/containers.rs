@@ -22,7 +22,7 @@ fn every_container() -> Server {
 }
 
 /// Asks for a stream in the container that `file` ends in, before it is there.
-fn viewer(server: &Server, file: &str) -> (Proc, PathBuf) {
+pub(crate) fn viewer(server: &Server, file: &str) -> (Proc, PathBuf) {
     let (stream, extension) = file.split_once('.').unwrap();
     let url = server.http_url(stream).replace(".flv", &format!(".{extension}"));
     let path = server.dir().join(file);
@@ -32,7 +32,7 @@ fn viewer(server: &Server, file: &str) -> (Proc, PathBuf) {
 }
 
 /// Hashes of the access units of one kind, after a bitstream filter.
-fn units(path: &Path, kind: &str, filter: &str) -> Vec<String> {
+pub(crate) fn units(path: &Path, kind: &str, filter: &str) -> Vec<String> {
     let out = Command::new(tools::ffmpeg7())
         .args(["-hide_banner", "-loglevel", "error", "-nostdin", "-i"])
         .arg(path)
@@ -47,7 +47,7 @@ fn units(path: &Path, kind: &str, filter: &str) -> Vec<String> {
 }
 
 /// Fails when the decoder has anything to say.
-fn assert_decodes(path: &Path) {
+pub(crate) fn assert_decodes(path: &Path) {
     let out = Command::new(tools::ffmpeg7())
         .args(["-hide_banner", "-loglevel", "error", "-nostdin", "-i"])
         .arg(path)
@@ -136,7 +136,9 @@ fn mp4_carries_every_frame() {
     let (mut early, whole) = viewer(&server, "x.mp4");
     assert!(poll(Duration::from_secs(10), || server.connections() >= 1));
     let mut publisher = Publisher::Ffmpeg5.publish(&server, &clip, "x");
-    std::thread::sleep(Duration::from_secs(3));
+    // Of 700 KB in four groups of pictures, the second has begun.
+    let received = || std::fs::metadata(&whole).is_ok_and(|file| file.len() > 300_000);
+    assert!(poll(CLIP, received), "{}", server.log());
     let late_url = server.http_url("x").replace(".flv", ".mp4");
     let late_file = server.dir().join("late.mp4");
     let mut command = Command::new("curl");

@@ -1,14 +1,17 @@
 //! The programs for other machines (`target/dist/runnel-TRIPLE`, made by `cross/build.sh`), run under qemu-user as the
-//! weakest processor that each is meant for: relaying frame by frame, joining late, signals.
+//! weakest processor that each is meant for: relaying frame by frame in every container, HLS, joining late, a reload,
+//! signals.
 //!
 //! qemu translates system calls to this machine's kernel, so byte order, word size, structure layouts and missing
 //! instructions show here; the kernel of the device, its speed and its memory do not.
+use crate::containers::{assert_decodes, units, viewer};
+use crate::hls;
 use crate::media::relay_by;
 use crate::support::flv::{self, Tag};
 use crate::support::frames;
 use crate::support::http::{Http, Viewer};
 use crate::support::rtmp::Rtmp;
-use crate::support::server::{Server, run_dir, usual_vhost};
+use crate::support::server::{Server, free_port, run_dir, usual_vhost};
 use crate::support::tools::{self, Player, Publisher, ffmpeg_publish};
 use crate::support::{clips, note, poll};
 use std::ffi::OsStr;
@@ -39,15 +42,23 @@ fn runnel(triple: &str, arguments: &[&OsStr]) -> Output {
     Command::new(emulator()).arg(program(triple)).args(arguments).output().unwrap()
 }
 
+/// A configuration; `head` goes before everything else.
+fn conf(head: &str, vhost: &str) -> String {
+    format!(
+        "{head}\nlisten 127.0.0.1:$RTMP;\nhttp_server {{ enabled on; listen 127.0.0.1:$HTTP; }}\n\
+         vhost __defaultVhost__ {{\n{vhost}\n}}\n"
+    )
+}
+
+/// An emulated server.
+fn server_of(triple: &str, conf: &str) -> Server {
+    let (emulator, program) = (emulator(), program(triple));
+    Server::of(conf, &[emulator.to_str().unwrap(), program.to_str().unwrap()], &[])
+}
+
 /// An emulated server with the usual vhost; `head` goes before everything else.
 fn server(triple: &str, head: &str) -> Server {
-    let conf = format!(
-        "{head}\nlisten 127.0.0.1:$RTMP;\nhttp_server {{ enabled on; listen 127.0.0.1:$HTTP; }}\n\
-         vhost __defaultVhost__ {{\n{}\n}}\n",
-        usual_vhost("resume_wait 0;")
-    );
-    let (emulator, program) = (emulator(), program(triple));
-    Server::of(&conf, &[emulator.to_str().unwrap(), program.to_str().unwrap()], &[])
+    server_of(triple, &conf(head, &usual_vhost("resume_wait 0;")))
 }
 
 /// The options, and what is said of a configuration: numbers in it are read and places in it named.
@@ -68,16 +79,67 @@ fn answers(triple: &str) {
     assert!(said.contains(&format!("{}:3:", path.display())), "{said:?}");
 }
 
-/// From ffmpeg to players that were there before: every frame, unchanged.
+/// From ffmpeg to players that were there before, by RTMP and in every container: each frame, unchanged, while the
+/// configuration is read again. Afterwards the same as HLS, encrypted, from memory; its files are on the disk too.
 fn relays(triple: &str) {
-    let server = server(triple, "");
+    let files = run_dir();
+    let mounts = ["flv", "ts", "mp4", "aac"].map(|end| format!("[vhost]/[app]/[stream].{end}")).join(" ");
+    let vhost = format!(
+        "http_remux {{ enabled on; mount {mounts}; no_stream wait; wait 10s; }}\n\
+         play {{ mw_latency 350; queue_length 10; }}\n\
+         publish {{ resume_wait 0; }}\n\
+         hls {{ enabled on; hls_fragment 2; hls_window 60; hls_keys on; hls_fragments_per_key 2;\n\
+         hls_storage both; hls_path {}; }}",
+        files.display()
+    );
+    let server = server_of(triple, &conf("", &vhost));
+    let clip = clips::av();
     let players = [Player::Ffmpeg5Rtmp, Player::Ffmpeg5Http, Player::Rtmpdump, Player::Curl];
     let idle = server.rss_kib();
-    relay_by(&server, Publisher::Ffmpeg5, &players, &clips::av());
+    let mut viewers = ["x.ts", "x.mp4", "x.aac"].map(|name| viewer(&server, name));
+    assert!(poll(Duration::from_secs(10), || server.connections() >= viewers.len()));
+    std::thread::scope(|scope| {
+        scope.spawn(|| reloads(&server, &vhost));
+        relay_by(&server, Publisher::Ffmpeg5, &players, &clip);
+    });
     note(&format!(
-        "{triple} under qemu: resident memory, with qemu's own, {idle} KiB idle, at most {} KiB with 4 viewers",
+        "{triple} under qemu: resident memory, with qemu's own, {idle} KiB idle, at most {} KiB with 7 viewers",
         server.peak_kib()
     ));
+    for (curl, path) in &mut viewers {
+        curl.success(Duration::from_secs(10));
+        assert_decodes(path);
+    }
+    let [ts, mp4, aac] = viewers.map(|(_, path)| path);
+    let others = "filter_units=remove_types=7-9";
+    let pictures = units(&clip, "v", &format!("h264_mp4toannexb,{others}"));
+    assert!(pictures.len() > 100 && units(&ts, "v", others) == pictures, "MPEG-TS: the pictures differ");
+    for path in [&ts, &aac] {
+        let sound = units(path, "a", "aac_adtstoasc");
+        assert!(sound == units(&clip, "a", "null"), "{}: the sound differs", path.display());
+    }
+    frames::assert_all(&frames::of(&mp4), &frames::of(&clip), "fragmented MP4", 0);
+    hls::assert_same(&server, "x", &clip);
+    let list = std::fs::read_to_string(files.join("live/x.m3u8")).unwrap();
+    assert!(list.ends_with("#EXT-X-ENDLIST\n") && list.contains("METHOD=AES-128"), "{list}");
+    drop(server);
+    std::fs::remove_dir_all(files).unwrap();
+}
+
+/// While a stream is live: a file with a mistake changes nothing, a right one opens a port and adds a vhost, and
+/// the first one again takes both away.
+fn reloads(server: &Server, vhost: &str) {
+    assert!(poll(CLIP, || server.log().contains("live/x is live")), "{}", server.log());
+    let said = server.reload(&conf("oops;", vhost));
+    assert!(said.contains("unknown directive `oops`") && said.contains("stays so"), "{said}");
+    let port = free_port();
+    let more = format!("listen 127.0.0.1:{port}; vhost other {{ min_latency on; }}");
+    let said = server.reload(&conf(&more, vhost));
+    assert!(said.contains("vhost other added"), "{said}");
+    let open = || TcpStream::connect(("127.0.0.1", port)).is_ok();
+    assert!(open(), "the new port is closed: {said}");
+    let said = server.reload(&conf("", vhost));
+    assert!(said.contains("vhost other removed") && !open(), "{said}");
 }
 
 /// What joins late gets headers and a keyframe; times beyond 24 bits and signals in between change nothing.

@@ -82,6 +82,23 @@ fn content(input: &str) -> (Vec<String>, Vec<String>) {
     (run(&["-an", "-fps_mode", "passthrough"]), run(&["-vn", "-c", "copy", "-bsf:a", filter]))
 }
 
+/// Fails unless the whole of a clip, whose publisher has ended, can be read as HLS.
+pub(crate) fn assert_same(server: &Server, stream: &str, clip: &Path) {
+    // With a viewer's number the playlist itself, whether `hls_ctx` is on or not; the player has yet to get one.
+    let path = format!("/live/{stream}.m3u8?hls_ctx=0123456789abcdef");
+    let ended = poll(Duration::from_secs(5), || playlist(server, &path).ends_with("#EXT-X-ENDLIST\n"));
+    assert!(ended, "{}", playlist(server, &path));
+    let got = content(&url(server, stream));
+    let sent = content(clip.to_str().unwrap());
+    assert_eq!(got.0.len(), sent.0.len(), "{stream}: pictures\n{}", playlist(server, &path));
+    assert!(got.0 == sent.0, "{stream}: the pictures differ");
+    // A frame of MP3 comes before the keyframe that its stream begins with.
+    let early = usize::from(stream == "mp3").min(sent.1.len().saturating_sub(got.1.len()));
+    let sounds = sent.1.split_at(early).1;
+    assert_eq!(got.1.len(), sounds.len(), "{stream}: sounds\n{}", playlist(server, &path));
+    assert!(got.1 == sounds, "{stream}: the sounds differ");
+}
+
 /// Publishes clips, and fails unless the whole of each can be read once it has ended.
 fn same_content(hls: &str, clips: &[(Publisher, &Path, &str)]) -> Server {
     let server = serve(hls);
@@ -89,19 +106,7 @@ fn same_content(hls: &str, clips: &[(Publisher, &Path, &str)]) -> Server {
         clips.iter().map(|(publisher, clip, stream)| publisher.publish(&server, clip, stream)).collect();
     publishing.iter_mut().for_each(|publish| publish.success(CLIP));
     for (_, clip, stream) in clips {
-        // With a viewer's number the playlist itself, whether `hls_ctx` is on or not; the player has yet to get one.
-        let path = format!("/live/{stream}.m3u8?hls_ctx=0123456789abcdef");
-        let ended = poll(Duration::from_secs(5), || playlist(&server, &path).ends_with("#EXT-X-ENDLIST\n"));
-        assert!(ended, "{}", playlist(&server, &path));
-        let got = content(&url(&server, stream));
-        let sent = content(clip.to_str().unwrap());
-        assert_eq!(got.0.len(), sent.0.len(), "{stream}: pictures\n{}", playlist(&server, &path));
-        assert!(got.0 == sent.0, "{stream}: the pictures differ");
-        // A frame of MP3 comes before the keyframe that its stream begins with.
-        let early = usize::from(*stream == "mp3").min(sent.1.len().saturating_sub(got.1.len()));
-        let sounds = sent.1.split_at(early).1;
-        assert_eq!(got.1.len(), sounds.len(), "{stream}: sounds\n{}", playlist(&server, &path));
-        assert!(got.1 == sounds, "{stream}: the sounds differ");
+        assert_same(&server, stream, clip);
     }
     server
 }
@@ -423,7 +428,7 @@ fn page(hls: &str) -> String {
 }
 
 fn seen(server: &Server, hls: &str) -> String {
-    let mut command = Command::new("node");
+    let mut command = Command::new(tools::node());
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/web/play.mjs"));
     command.args(["--modules".into(), e2e_dir().join("web")]);
     command.args(["--page", "hls.html", "--url", &url(server, "x"), "--seconds", "5"]);

@@ -2,7 +2,7 @@
 use crate::support::http::Http;
 use crate::support::proc::Proc;
 use crate::support::server::Server;
-use crate::support::{clips, e2e_dir};
+use crate::support::{clips, e2e_dir, tools};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn server(http: &str) -> Server {
 fn a_person_finds_and_watches_a_stream_in_a_browser() {
     let server = server("");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut command = Command::new("node");
+    let mut command = Command::new(tools::node());
     command.arg(root.join("tests/web/site.mjs"));
     command.args(["--modules".into(), e2e_dir().join("web")]);
     command.args(["--base", &format!("http://127.0.0.1:{}/", server.http)]);

@@ -17,7 +17,11 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn new(more: &str) -> Service {
-        let service = Service { dir: run_dir(), rtmp: free_port() };
+        Service::at(run_dir(), more)
+    }
+
+    fn at(dir: PathBuf, more: &str) -> Service {
+        let service = Service { dir, rtmp: free_port() };
         service.write(more);
         service
     }
@@ -199,7 +203,10 @@ fn a_daemon_becomes_another_user() {
     if id.stdout != b"0\n" {
         return println!("not root: only root can become another user");
     }
-    let service = Service::new("daemon on; user 65534:65533;");
+    // The project may be in a home directory, which another user cannot enter to read the file again.
+    let dir = std::env::temp_dir().join(format!("runnel-user-{}", std::process::id()));
+    std::fs::create_dir(&dir).unwrap();
+    let service = Service::at(dir, "daemon on; user 65534:65533;");
     let (status, said) = service.start();
     assert_eq!(status, 0, "{said}");
     let pid = service.pid().unwrap();
@@ -284,9 +291,16 @@ fn the_init_script_does_its_work_in_every_shell() {
         service.signal("KILL");
         assert!(poll(SOON, || !service.up()));
         run("status", 1, "has left");
-        // The number in the file may be another program's by now, which must be left alone.
-        std::fs::write(service.dir.join("runnel.pid"), format!("{}\n", std::process::id())).unwrap();
+        // The number in the file may be another program's by now, which must be left alone, wherever it lies.
+        let mut other =
+            Command::new("bash").args(["-c", "exec -a /srv/runnel/other sleep 60"]).spawn().unwrap();
+        let line = format!("/proc/{}/cmdline", other.id());
+        assert!(poll(SOON, || std::fs::read_to_string(&line).unwrap().starts_with("/srv/runnel/")));
+        std::fs::write(service.dir.join("runnel.pid"), format!("{}\n", other.id())).unwrap();
         run("stop", 0, "does not run");
+        assert_eq!(other.try_wait().unwrap(), None, "another program was ended");
+        other.kill().unwrap();
+        other.wait().unwrap();
         run("start", 0, "started");
         run("stop", 0, "stopped");
         assert!(service.ends());

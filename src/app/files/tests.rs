@@ -36,6 +36,9 @@ fn a_start_is_for_flv_files() {
         seek(&request, &path::parse(&request.path).unwrap())
     };
     assert_eq!(of("/a.flv?start=5000"), Some(Seek::Byte(5000)));
+    for (text, milliseconds) in [(".5", 500), ("2.", 2000), ("61.0239", 61_023)] {
+        assert_eq!(of(&format!("/a.flv?start_time={text}")), Some(Seek::Time(milliseconds)), "{text}");
+    }
     assert_eq!(of("/a.FLV?x=1&start_time=1.5"), Some(Seek::Time(1500)));
     for target in [
         "/a.flv",
@@ -43,6 +46,10 @@ fn a_start_is_for_flv_files() {
         "/a.flv?start=-1",
         "/a.flv?start=x",
         "/a.flv?start_time=nan",
+        "/a.flv?start_time=1e3",
+        "/a.flv?start_time=.",
+        "/a.flv?start_time=1.2.3",
+        "/a.flv?start_time=18446744073709551615",
         "/a.flv?start_time=inf",
         "/a.flv?start_time=-5",
         "/a.flv?restart=5",

@@ -18,6 +18,12 @@ pub(crate) fn ffmpeg7() -> String {
     path.to_str().unwrap().into()
 }
 
+/// What runs the scripts of tests/web: the one that `tests/run` fetches where the system has none, or the system's.
+pub(crate) fn node() -> PathBuf {
+    let fetched = e2e_dir().join("node/bin/node");
+    if fetched.exists() { fetched } else { "node".into() }
+}
+
 /// What publishes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Publisher {
