@@ -90,11 +90,17 @@ impl Out {
         self.bytes.len() - self.sent + self.piece().len()
     }
 
-    /// Has the first `filled` bytes of `memory` sent after what waits. The piece before must be sent and taken back.
-    pub fn put_piece(&mut self, memory: Vec<u8>, filled: usize) {
+    /// Has the bytes of `memory` from `begin` up to `end` sent after what waits. The piece before must be sent and taken
+    /// back.
+    pub fn put_piece(&mut self, memory: Vec<u8>, begin: usize, end: usize) {
         debug_assert!(self.piece.is_none(), "a piece is overwritten");
-        let end = filled.min(memory.len());
-        self.piece = Some(Box::new(Piece { memory, sent: 0, end }));
+        let end = end.min(memory.len());
+        self.piece = Some(Box::new(Piece { memory, sent: begin, end }));
+    }
+
+    /// Whether there is no piece, sent or not.
+    pub fn has_no_piece(&self) -> bool {
+        self.piece.is_none()
     }
 
     /// Has a body in memory sent after what waits.

@@ -11,8 +11,9 @@
 //!
 //! Memory for pieces: [`SHARED`] bytes between all transfers, each getting a share of what is left, and [`LEAST`]
 //! bytes for each when nothing is left; beside that the head and first bytes of a file, [`work::FIRST`]. So however many
-//! clients are slow, it is `SHARED` + [`MAX_TRANSFERS`] × (`LEAST` + `FIRST`).
+//! clients are slow, it is `SHARED` + [`MAX_TRANSFERS`] × (`LEAST` + `FIRST`), and what [`begin`] allows for indices.
 
+mod begin;
 mod work;
 
 use super::conn::{Conn, Role};
@@ -29,8 +30,8 @@ use crate::proto::http::path::{self, FilePath, PathError};
 use crate::proto::http::range::Part;
 use crate::proto::http::request::{Method, Request};
 use crate::proto::http::response::{Cors, Head, Length};
-use crate::wire::flv_index::Seek;
 use crate::wire::names::{self, printable};
+use begin::{Budget, Share};
 use std::fs::File;
 use std::sync::Arc;
 use work::{Answer, Opened, Question, Task};
@@ -56,6 +57,8 @@ const QUOTED: usize = 128;
 #[derive(Debug, Default)]
 pub struct Store {
     helper: Option<Helper<Question, Answer>>,
+    /// Memory for indices.
+    indices: Budget,
     /// Transfers under way.
     transfers: usize,
     /// Bytes of memory that they hold.
@@ -73,7 +76,9 @@ impl Store {
     /// When the system has no thread to give.
     pub fn start(&mut self, waker: Waker, limit: u64, mut disk: impl Disk + 'static) -> std::io::Result<()> {
         self.limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        self.helper = Some(Helper::start("disk", waker, move |question| work::work(&mut disk, question))?);
+        let budget = self.indices.clone();
+        let work = move |question| work::work(&mut disk, &budget, question);
+        self.helper = Some(Helper::start("disk", waker, work)?);
         Ok(())
     }
 
@@ -150,19 +155,6 @@ fn below_mount(vhost: &Vhost, path: &FilePath) -> Option<FilePath> {
     path.below(prefix.trim_matches('/'))
 }
 
-/// `start=BYTES` or `start_time=SECONDS` of an FLV file.
-fn seek(request: &Request, path: &FilePath) -> Option<Seek> {
-    if !path.path.to_ascii_lowercase().ends_with(".flv") || path.directory {
-        return None;
-    }
-    let param =
-        |name| request.query.split(['&', '?']).find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-    if let Some(seconds) = param("start_time").and_then(|text| text.parse::<f64>().ok()) {
-        return (seconds > 0.0 && seconds.is_finite()).then_some(Seek::Time((seconds * 1000.0) as u64));
-    }
-    param("start").and_then(|text| text.parse().ok()).filter(|at| *at > 0).map(Seek::Byte)
-}
-
 /// A file on its way to a client.
 #[derive(Debug)]
 pub struct Transfer {
@@ -202,6 +194,8 @@ struct Body {
     reading: bool,
     /// Bytes of that memory.
     held: usize,
+    /// In place of it the connection's output has an index, which takes this share.
+    share: Option<Share>,
 }
 
 impl Transfer {
@@ -237,23 +231,23 @@ impl Transfer {
 
 /// Begins to answer a request with the file at `place`.
 pub fn open(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, place: Place) {
-    let seek = seek(request, &place.path);
+    let mut request = request.clone();
+    if let Some(range) = begin::range(&request, &place.path) {
+        request.conditions.or_range(range);
+    }
+    let start = begin::asked(&request, &place.path);
     let first = request.method == Method::Get && !request.conditions.names_a_part();
-    let task = Task::Open { root: place.root, path: place.path, seek, first };
+    let task = Task::Open { root: place.root, path: place.path, begin: start, first };
     if !world.files.has_room() || !world.files.ask(conn.id, task) {
         let why = "too many files are being read";
         world.complain("http", conn, &why);
-        return http::refuse(conn, world, request, cors, 503, why);
+        return http::refuse(conn, world, &request, cors, 503, why);
     }
     conn.socket.configure(Options { nodelay: true, send_buffer: place.send_buffer });
     let send_timeout_ms = place.send_timeout_ms;
-    let transfer = Transfer {
-        stage: Stage::Opening(Box::new(Asked { request: request.clone(), cors, send_timeout_ms })),
-        since: world.now,
-        keep_alive: request.keep_alive,
-        send_timeout_ms,
-        name: printable(&request.path, QUOTED),
-    };
+    let (keep_alive, name) = (request.keep_alive, printable(&request.path, QUOTED));
+    let stage = Stage::Opening(Box::new(Asked { request, cors, send_timeout_ms }));
+    let transfer = Transfer { stage, since: world.now, keep_alive, send_timeout_ms, name };
     begin(conn, world, transfer);
 }
 
@@ -295,7 +289,7 @@ pub fn answered(conn: &mut Conn, world: &mut World, outcome: Outcome) {
                 Ok(n @ 1..) => {
                     body.at = body.at.saturating_add(n as u64);
                     body.left = body.left.saturating_sub(n as u64);
-                    conn.out.put_piece(memory, n);
+                    conn.out.put_piece(memory, 0, n);
                 }
                 Ok(0) => cut_off(conn, world, "the file has become shorter while it was sent"),
                 Err(error) => cut_off(conn, world, &format!("the disk failed: {error}")),
@@ -332,12 +326,9 @@ fn cut_off(conn: &mut Conn, world: &mut World, why: &str) {
 fn opened(conn: &mut Conn, world: &mut World, asked: &Asked, outcome: Outcome) {
     let Asked { request, cors, .. } = asked;
     let trouble = match outcome {
-        Outcome::Opened(opened) => return answer(conn, world, asked, &opened),
+        Outcome::Opened(opened) => return answer(conn, world, asked, *opened),
         Outcome::IsDirectory => return redirect(conn, world, asked),
-        Outcome::NotFlv => {
-            let why = "`start` needs an FLV file, and this is none";
-            return http::refuse(conn, world, request, *cors, 415, why);
-        }
+        Outcome::Refused(status, why) => return http::refuse(conn, world, request, *cors, status, &why),
         Outcome::Failed(trouble) => trouble,
         Outcome::Seeking(_) | Outcome::Read { .. } => Trouble::Absent,
     };
@@ -374,10 +365,10 @@ fn redirect(conn: &mut Conn, world: &mut World, asked: &Asked) {
 }
 
 /// Writes the head for a file that is there, and begins with its body.
-fn answer(conn: &mut Conn, world: &mut World, asked: &Asked, opened: &Opened) {
+fn answer(conn: &mut Conn, world: &mut World, asked: &Asked, opened: Opened) {
     let Asked { request, cors, .. } = asked;
-    let Opened { stat, media_type, prefix, from, .. } = opened;
-    let size = stat.size.saturating_sub(*from).saturating_add(prefix.len() as u64);
+    let Opened { stat, media_type, prefix, from, until, .. } = &opened;
+    let size = until.saturating_sub(*from).saturating_add(prefix.len() as u64);
     let etag = conditional::etag(size, stat.modified, stat.nanos);
     let modified = conditional::date(stat.modified);
     let cache = mime::cache_control(media_type);
@@ -412,13 +403,19 @@ fn answer(conn: &mut Conn, world: &mut World, asked: &Asked, opened: &Opened) {
         return finished(conn, world, &request.path, request.keep_alive);
     }
     // The body is the prefix, then the file: a range may begin and end in either.
-    let before = prefix.get(usize::try_from(skip).unwrap_or(usize::MAX)..).unwrap_or_default();
-    let before = before.get(..usize::try_from(length).unwrap_or(usize::MAX)).unwrap_or(before);
-    conn.out.buffer().extend_from_slice(before);
-    let left = length.saturating_sub(before.len() as u64);
+    let begin = usize::try_from(skip).unwrap_or(usize::MAX).min(prefix.len());
+    let end = begin.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(prefix.len());
+    let left = length.saturating_sub(end.saturating_sub(begin) as u64);
     let at = from.saturating_add(skip.saturating_sub(prefix.len() as u64));
-    let body = Body { file: opened.file.clone(), at, left, reading: false, held: 0 };
-    send(conn, world, asked, body);
+    let Opened { file, prefix, share, .. } = opened;
+    // An index is not copied.
+    let share = share.filter(|_| begin < end);
+    if share.is_some() {
+        conn.out.put_piece(prefix, begin, end);
+    } else {
+        conn.out.buffer().extend_from_slice(prefix.get(begin..end).unwrap_or_default());
+    }
+    send(conn, world, asked, Body { file, at, left, reading: false, held: 0, share });
 }
 
 fn send(conn: &mut Conn, world: &mut World, asked: &Asked, body: Body) {
@@ -429,9 +426,12 @@ fn send(conn: &mut Conn, world: &mut World, asked: &Asked, body: Body) {
         send_timeout_ms: asked.send_timeout_ms,
         name: printable(&asked.request.path, QUOTED),
     };
+    let head_only = conn.out.has_no_piece();
     begin(conn, world, transfer);
     // The head goes out together with the first piece.
-    advance(conn, world);
+    if head_only {
+        advance(conn, world);
+    }
 }
 
 fn write_head(conn: &mut Conn, asked: &Asked, status: u16, content_type: &str, length: Length, extra: &str) {
@@ -454,7 +454,11 @@ pub fn advance(conn: &mut Conn, world: &mut World) {
         }
         return;
     }
-    let memory = world.files.memory(conn.out.take_piece(), body.left);
+    let mut memory = conn.out.take_piece();
+    if body.share.take().is_some() {
+        memory = Vec::new();
+    }
+    let memory = world.files.memory(memory, body.left);
     body.held = memory.len();
     body.reading = true;
     transfer.since = world.now;
