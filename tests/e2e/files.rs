@@ -15,11 +15,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 const GIB: u64 = 1 << 30;
 
 /// A server whose directory `html` is served, and that directory.
-fn serving() -> (Server, PathBuf) {
+pub(crate) fn serving() -> (Server, PathBuf) {
     let server = Server::start(
         "listen 127.0.0.1:$RTMP;\n\
          http_server { enabled on; listen 127.0.0.1:$HTTP; dir ./html; }\n\
@@ -31,7 +31,7 @@ fn serving() -> (Server, PathBuf) {
     (server, html)
 }
 
-fn ask(http: &mut Http, path: &str, more: &str) -> (Head, Vec<u8>) {
+pub(crate) fn ask(http: &mut Http, path: &str, more: &str) -> (Head, Vec<u8>) {
     http.get(path, more);
     let head = http.head();
     // 304 has no body, and no length.
@@ -340,7 +340,7 @@ fn a_playlist_that_is_replaced_is_always_whole() {
 }
 
 /// The tags of an FLV response.
-fn tags(body: &[u8]) -> Vec<Tag> {
+pub(crate) fn tags(body: &[u8]) -> Vec<Tag> {
     let mut parser = Parser::default();
     parser.push(body);
     let tags = std::iter::from_fn(|| parser.next()).collect();

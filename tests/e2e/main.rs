@@ -23,3 +23,4 @@ mod reload;
 mod service;
 mod session;
 mod support;
+mod vod;

@@ -238,7 +238,7 @@ impl<'a> Track<'a> {
         let (scale, _) = clock(part(&[b"mdia", b"mdhd"])?).ok_or(IndexError::Broken)?;
         let tables = Tables::read(part(&[b"mdia", b"minf", b"stbl"])?).ok_or(IndexError::Broken)?;
         let kind = part(&[b"mdia", b"hdlr"])?.get(8..12);
-        let whole = rescale(tables.time_of(tables.count), scale, movie);
+        let whole = rescale(tables.over(), scale, movie);
         let mut track =
             Track { scale, movie, is_video: kind == Some(b"vide"), tables, empty: 0, media: 0, shown: whole };
         if let Some(list) = find(trak, &[b"edts", b"elst"]) {
@@ -363,12 +363,12 @@ impl<'a> Track<'a> {
 fn put_header(out: &mut Vec<u8>, kind: &[u8; 4], body: &[u8], between: usize, duration: u64) {
     let start = out.len().saturating_add(HEAD).saturating_add(between);
     copy(out, kind, body);
-    if body.first() == Some(&1) {
-        let slot = out.get_mut(start.saturating_add(20)..).and_then(|rest| rest.first_chunk_mut());
-        slot.map(|slot| *slot = duration.to_be_bytes());
-    } else {
-        let slot = out.get_mut(start.saturating_add(12)..).and_then(|rest| rest.first_chunk_mut());
-        slot.map(|slot| *slot = u32::try_from(duration).unwrap_or(u32::MAX).to_be_bytes());
+    let (at, value) = match body.first() {
+        Some(1) => (start.saturating_add(20), duration.to_be_bytes().to_vec()),
+        _ => (start.saturating_add(12), u32::try_from(duration).unwrap_or(u32::MAX).to_be_bytes().to_vec()),
+    };
+    if let Some(slot) = out.get_mut(at..at.saturating_add(value.len())) {
+        slot.copy_from_slice(&value);
     }
 }
 

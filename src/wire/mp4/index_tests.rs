@@ -347,6 +347,16 @@ fn every_kind_of_table_is_cut() {
 }
 
 #[test]
+fn without_edit_lists_the_last_picture_is_shown_too() {
+    let whole = file(&[Plan { edits: vec![], ..video() }, Plan { edits: vec![], ..audio() }], true);
+    let (old, new) = (samples(&whole), samples(&cut_file(&whole, 3000, None).unwrap()));
+    let by = (old[0][50].due, 12_800);
+    assert_eq!((new[0].len(), by), (150, (26_624, 12_800)));
+    assert_tail(&old[0], &new[0], by, 12_800);
+    assert_tail(&old[1], &new[1], by, 48_000);
+}
+
+#[test]
 fn an_end_leaves_out_what_comes_later() {
     let whole = file(&[video(), audio()], false);
     let part = cut_file(&whole, 2100, Some(4000)).unwrap();

@@ -9,6 +9,9 @@ use super::read::find;
 use super::{put, put_u32};
 use crate::wire::read::Reader;
 
+/// Pictures that are decoded before one that is shown earlier, at most.
+const REORDERED: u32 = 32;
+
 /// Two numbers of 32 bits.
 type Pair = [u8; 8];
 
@@ -141,6 +144,18 @@ impl<'a> Tables<'a> {
         Walk::new(self.times).at(sample).1
     }
 
+    /// When the last picture is over: decoding order is not the order of showing.
+    pub(super) fn over(&self) -> u64 {
+        let mut dts = Walk::new(self.times);
+        let mut shift = Walk::new(self.shifts.map_or(&[], |(_, runs)| runs));
+        let due = |sample| {
+            let (delta, time) = dts.at(sample);
+            let due = time.saturating_add_signed(i64::from(shift.at(sample).0.cast_signed()));
+            due.saturating_add(u64::from(delta))
+        };
+        (self.count.saturating_sub(REORDERED)..self.count).map(due).max().unwrap_or(0)
+    }
+
     /// The last sample to begin at whose picture is due at or before `time`, and when it is due.
     pub(super) fn key_before(&self, time: u64) -> (u32, u64) {
         let mut dts = Walk::new(self.times);
@@ -204,7 +219,7 @@ impl<'a> Tables<'a> {
             if let Some(sync) = self.sync {
                 let numbers = sync.iter().map(|number| u32::from_be_bytes(*number));
                 let kept = numbers.filter(|n| *n > first && *n <= last).map(|n| n.saturating_sub(first));
-                put_list(out, b"stss", 0, kept, |out, number| put_u32(out, number));
+                put_list(out, b"stss", 0, kept, put_u32);
             }
             self.put_sizes(out, first, last);
             covered = self.put_chunks(out, first, last, wide);
