@@ -21,7 +21,7 @@ const STEPS: usize = 256;
 /// Bytes of a sequence header at most; a longer one is no header.
 const MAX_HEADER: u32 = 64 << 10;
 /// Bytes of memory for all indices: one of the largest size with its new form, and some small ones.
-const INDICES: usize = 24 << 20;
+pub(super) const INDICES: usize = 24 << 20;
 /// Names of MP4 files end so.
 const MP4: [&str; 4] = [".mp4", ".m4v", ".m4a", ".mov"];
 /// Milliseconds of the longest file that is begun elsewhere.
@@ -78,31 +78,43 @@ pub(super) fn range(request: &Request, path: &FilePath) -> Option<String> {
     Some(format!("bytes={}", value.strip_prefix("bytes=").unwrap_or(value)))
 }
 
-/// Memory that indices may take, between the threads.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Budget(Arc<AtomicUsize>);
+/// Memory that indices may take, or pipes that there may be, between the threads.
+#[derive(Debug, Clone)]
+pub(super) struct Budget {
+    held: Arc<AtomicUsize>,
+    limit: usize,
+}
 
 /// A part of a [`Budget`], given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Share {
     budget: Budget,
-    bytes: usize,
+    amount: usize,
 }
 
 impl Budget {
-    fn share(&self, bytes: usize) -> Option<Share> {
-        let taken = |held: usize| held.checked_add(bytes).filter(|held| *held <= INDICES);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).ok()?;
-        Some(Share { budget: self.clone(), bytes })
+    pub(super) fn new(limit: usize) -> Budget {
+        Budget { held: Arc::default(), limit }
+    }
+
+    /// What is given out.
+    pub(super) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn share(&self, amount: usize) -> Option<Share> {
+        let taken = |held: usize| held.checked_add(amount).filter(|held| *held <= self.limit);
+        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).ok()?;
+        Some(Share { budget: self.clone(), amount })
     }
 }
 
 impl Share {
-    /// Takes no more than `bytes`.
-    fn shrink(&mut self, bytes: usize) {
-        let back = self.bytes.saturating_sub(bytes);
-        self.budget.0.fetch_sub(back, Ordering::Relaxed);
-        self.bytes -= back;
+    /// Takes no more than `amount`.
+    fn shrink(&mut self, amount: usize) {
+        let back = self.amount.saturating_sub(amount);
+        self.budget.held.fetch_sub(back, Ordering::Relaxed);
+        self.amount -= back;
     }
 }
 

@@ -48,17 +48,24 @@ const MOST: usize = 128 << 10;
 const LEAST: usize = 8 << 10;
 /// A transfer gets this part of the shared memory that is left.
 const SHARE: usize = 16;
+/// Pipes at most; who finds none gets pieces in memory.
+const MAX_PIPES: usize = 32;
+/// Bytes of a file from which on a pipe pays.
+const PIPE_FROM: u64 = 96 << 10;
 /// This part of all descriptors is never taken by files.
 const SPARE: usize = 8;
+const SHRUNK: &str = "the file has become shorter while it was sent";
 /// Characters of a peer's words that go into a log line.
 const QUOTED: usize = 128;
 
 /// The helper thread and what the transfers hold.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Store {
     helper: Option<Helper<Question, Answer>>,
     /// Memory for indices.
     indices: Budget,
+    /// Pipes that carry files.
+    pipes: Budget,
     /// Transfers under way.
     transfers: usize,
     /// Bytes of memory that they hold.
@@ -67,6 +74,13 @@ pub struct Store {
     limit: usize,
     /// Connections there are.
     connections: usize,
+}
+
+impl Default for Store {
+    fn default() -> Store {
+        let (indices, pipes) = (Budget::new(begin::INDICES), Budget::new(MAX_PIPES));
+        Store { helper: None, indices, pipes, transfers: 0, held: 0, limit: 0, connections: 0 }
+    }
 }
 
 impl Store {
@@ -90,9 +104,19 @@ impl Store {
     /// Whether one more file may be open. The last descriptors are for connections: nobody is to miss a live stream
     /// because of those who fetch files.
     fn has_room(&self) -> bool {
-        let spare = self.limit / SPARE;
-        let taken = self.connections.saturating_add(self.transfers).saturating_add(spare);
-        self.transfers < MAX_TRANSFERS && taken < self.limit
+        self.transfers < MAX_TRANSFERS && self.taken() < self.limit
+    }
+
+    /// Descriptors in use or to be left alone; a pipe has two.
+    fn taken(&self) -> usize {
+        let files = self.transfers.saturating_add(self.pipes.held().saturating_mul(2));
+        self.connections.saturating_add(files).saturating_add(self.limit / SPARE)
+    }
+
+    /// The right to a pipe for a transfer of `left` bytes.
+    fn pipe(&self, left: u64) -> Option<Share> {
+        let worth = left >= PIPE_FROM && self.taken().saturating_add(2) < self.limit;
+        worth.then(|| self.pipes.share(1)).flatten()
     }
 
     fn ask(&mut self, id: Id, task: Task) -> bool {
@@ -196,6 +220,18 @@ struct Body {
     held: usize,
     /// In place of it the connection's output has an index, which takes this share.
     share: Option<Share>,
+    way: Way,
+}
+
+/// How bytes get from the file to the socket.
+#[derive(Debug)]
+enum Way {
+    /// To be seen.
+    Open,
+    /// By a pipe of the few that there are.
+    Pipe { _right: Share },
+    /// By pieces in memory.
+    Memory,
 }
 
 impl Transfer {
@@ -291,8 +327,24 @@ pub fn answered(conn: &mut Conn, world: &mut World, outcome: Outcome) {
                     body.left = body.left.saturating_sub(n as u64);
                     conn.out.put_piece(memory, 0, n);
                 }
-                Ok(0) => cut_off(conn, world, "the file has become shorter while it was sent"),
+                Ok(0) => cut_off(conn, world, SHRUNK),
                 Err(error) => cut_off(conn, world, &format!("the disk failed: {error}")),
+            }
+        }
+        (Stage::Body(body), Outcome::Filled(filled)) => {
+            body.reading = false;
+            match filled {
+                Ok((pipe, n @ 1..)) => {
+                    body.at = body.at.saturating_add(n as u64);
+                    body.left = body.left.saturating_sub(n as u64);
+                    conn.out.put_pipe(pipe);
+                }
+                Ok((_, 0)) => cut_off(conn, world, SHRUNK),
+                // Not every file system can: what is wrong with the disk, if it is that, reading will tell.
+                Err(_) => {
+                    body.way = Way::Memory;
+                    advance(conn, world);
+                }
             }
         }
         (Stage::Opening(_), Outcome::Seeking(seeking)) => {
@@ -330,7 +382,7 @@ fn opened(conn: &mut Conn, world: &mut World, asked: &Asked, outcome: Outcome) {
         Outcome::IsDirectory => return redirect(conn, world, asked),
         Outcome::Refused(status, why) => return http::refuse(conn, world, request, *cors, status, &why),
         Outcome::Failed(trouble) => trouble,
-        Outcome::Seeking(_) | Outcome::Read { .. } => Trouble::Absent,
+        Outcome::Seeking(_) | Outcome::Read { .. } | Outcome::Filled(_) => Trouble::Absent,
     };
     match trouble {
         Trouble::Absent => http::no_file(conn, world, request, *cors),
@@ -415,7 +467,7 @@ fn answer(conn: &mut Conn, world: &mut World, asked: &Asked, opened: Opened) {
     } else {
         conn.out.buffer().extend_from_slice(prefix.get(begin..end).unwrap_or_default());
     }
-    send(conn, world, asked, Body { file, at, left, reading: false, held: 0, share });
+    send(conn, world, asked, Body { file, at, left, reading: false, held: 0, share, way: Way::Open });
 }
 
 fn send(conn: &mut Conn, world: &mut World, asked: &Asked, body: Body) {
@@ -447,23 +499,30 @@ pub fn advance(conn: &mut Conn, world: &mut World) {
     if body.reading {
         return;
     }
+    let (memory, pipe) = (conn.out.take_piece(), conn.out.take_pipe());
     if body.left == 0 {
-        conn.out.take_piece();
         if let Some(transfer) = end(conn, world) {
             finished(conn, world, &transfer.name, transfer.keep_alive);
         }
         return;
     }
-    let mut memory = conn.out.take_piece();
-    if body.share.take().is_some() {
-        memory = Vec::new();
+    let memory = if body.share.take().is_some() { Vec::new() } else { memory };
+    if let Way::Open = body.way {
+        body.way = world.files.pipe(body.left).map_or(Way::Memory, |right| Way::Pipe { _right: right });
     }
-    let memory = world.files.memory(memory, body.left);
-    body.held = memory.len();
     body.reading = true;
     transfer.since = world.now;
-    let want = usize::try_from(body.left).unwrap_or(usize::MAX).min(memory.len());
-    let task = Task::Read { file: body.file.clone(), at: body.at, memory, want };
+    let (file, at) = (body.file.clone(), body.at);
+    let want = usize::try_from(body.left).unwrap_or(usize::MAX);
+    let task = match body.way {
+        Way::Pipe { .. } => Task::Fill { file, at, pipe, want },
+        _ => {
+            let memory = world.files.memory(memory, body.left);
+            body.held = memory.len();
+            let want = want.min(memory.len());
+            Task::Read { file, at, memory, want }
+        }
+    };
     if !world.files.ask(conn.id, task) {
         world.files.release(body.held);
         cut_off(conn, world, "too many files are being read");

@@ -1,7 +1,7 @@
 //! What the helper thread does for file requests: opening, reading; where a file is to begin is looked for in `begin`.
 
 use super::begin::{self, Begin, Budget, Seeking, Share};
-use crate::net::disk::{Disk, Found, Stat, Trouble};
+use crate::net::disk::{Disk, Found, Pipe, Stat, Trouble};
 use crate::net::slots::Id;
 use crate::proto::http::mime;
 use crate::proto::http::path::FilePath;
@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 /// What a request for a directory gets.
 const INDEX: &str = "index.html";
+/// Bytes that a pipe is made for.
+const PIPE: usize = 512 << 10;
 /// Bytes of a file that are read when it is opened: a small file costs one question.
 pub(super) const FIRST: usize = 16 << 10;
 
@@ -51,6 +53,17 @@ pub(super) enum Task {
         /// Bytes wanted, at most as many as fit.
         want: usize,
     },
+    /// Move from a file into a pipe.
+    Fill {
+        /// The file.
+        file: Arc<File>,
+        /// The offset.
+        at: u64,
+        /// The pipe, empty; none yet at the first time.
+        pipe: Option<Box<Pipe>>,
+        /// Bytes wanted, at most as many as fit.
+        want: usize,
+    },
 }
 
 /// The answer to a [`Question`].
@@ -82,6 +95,8 @@ pub enum Outcome {
         /// Bytes filled.
         filled: io::Result<usize>,
     },
+    /// So many bytes are in the pipe; 0 at the end of the file. An error: the file has to be read.
+    Filled(io::Result<(Box<Pipe>, usize)>),
 }
 
 /// An open file, and what of it is sent: `prefix`, then the file from `from` up to `until`.
@@ -117,6 +132,7 @@ pub(super) fn work(disk: &mut dyn Disk, budget: &Budget, question: Question) -> 
             let filled = disk.read(&file, at, into);
             Outcome::Read { memory, filled }
         }
+        Task::Fill { file, at, pipe, want } => Outcome::Filled(fill(disk, &file, at, pipe, want)),
     };
     Answer { id: question.id, outcome }
 }
@@ -138,6 +154,21 @@ fn open(disk: &mut dyn Disk, root: &str, path: &FilePath, first: bool) -> Outcom
         Ok(()) => Outcome::Opened(Box::new(opened)),
         Err(error) => Outcome::Failed(Trouble::of(&error)),
     }
+}
+
+fn fill(
+    disk: &mut dyn Disk,
+    file: &File,
+    at: u64,
+    pipe: Option<Box<Pipe>>,
+    want: usize,
+) -> io::Result<(Box<Pipe>, usize)> {
+    let mut pipe = match pipe {
+        Some(pipe) => pipe,
+        None => Box::new(Pipe::new(PIPE)?),
+    };
+    let filled = disk.fill(file, at, &mut pipe, want)?;
+    Ok((pipe, filled))
 }
 
 /// The first bytes become the prefix, and the file goes on behind them.
