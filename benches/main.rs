@@ -9,6 +9,7 @@
 mod clock;
 mod control;
 mod day;
+mod fetch;
 mod floor;
 mod flv;
 mod load;
@@ -182,6 +183,7 @@ fn child(role: &str, options: &Options, clock: Clock) -> std::io::Result<()> {
         "floor" => floor::run(options, clock),
         "publish" => publish::run(clock),
         "load" => load::run(clock),
+        "fetch" => fetch::run(clock),
         _ => Err(std::io::Error::other("unknown role")),
     }
 }

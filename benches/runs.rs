@@ -3,6 +3,7 @@
 mod fanout;
 mod others;
 mod stage;
+mod web;
 
 use std::fs;
 
@@ -17,9 +18,11 @@ pub const NAMES: &str = "NAME is one or more of:\n\
     \x20 slow        half of the viewers stop reading: what the others notice, what memory it costs\n\
     \x20 publishers  many publishers with few viewers\n\
     \x20 day         24 hours of turns under a virtual clock: what grows\n\
+    \x20 files       files over HTTP from the page cache, beside nginx with sendfile\n\
+    \x20 hls         a segment of HLS from memory, beside nginx with the same bytes as a file\n\
     \x20 lockstep    a fixed number of messages, each waited for: for instruction counts (callgrind.sh)\n\
     \x20 reload      a file of 1000 vhosts read again: what the loop pays\n\
-    \x20 all         all but lockstep";
+    \x20 all         all but files, hls (they need nginx) and lockstep";
 
 const ALL: [&str; 7] = ["fanout", "latency", "storm", "slow", "publishers", "day", "reload"];
 
@@ -38,6 +41,8 @@ pub fn run(options: &Options) -> Res<()> {
             "slow" => others::slow(options)?,
             "publishers" => others::publishers(options)?,
             "day" => day::run(options)?,
+            "files" => web::files(options)?,
+            "hls" => web::hls(options)?,
             "lockstep" => lockstep::run(options)?,
             "reload" => reload::run(options)?,
             other => return Err(format!("unknown benchmark: {other}\n\n{NAMES}")),

@@ -9,6 +9,7 @@ use crate::media::cursor::Cursor;
 use crate::media::derived::Kindred;
 use crate::media::feed::Feed;
 use crate::media::mux::{Format, Gather, SCRATCH};
+use crate::net::disk::Pipe;
 use crate::net::socket::{Io, Socket};
 use std::io::IoSlice;
 
@@ -67,6 +68,7 @@ pub struct Out {
     bytes: Vec<u8>,
     sent: usize,
     piece: Option<Box<Piece>>,
+    pipe: Option<Box<Pipe>>,
     shared: Option<Box<Shared>>,
 }
 
@@ -86,7 +88,7 @@ impl Out {
 
     /// Whether all was sent.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty() && self.piece().is_empty() && self.shared.is_none()
+        self.bytes.is_empty() && self.piece().is_empty() && self.piped() == 0 && self.shared.is_none()
     }
 
     /// Whether something waits, and it is of our own making and short.
@@ -97,14 +99,34 @@ impl Out {
 
     /// Bytes that wait.
     pub fn len(&self) -> usize {
-        self.bytes.len() - self.sent + self.piece().len()
+        self.bytes.len() - self.sent + self.piece().len() + self.piped()
     }
 
-    /// Has the first `filled` bytes of `memory` sent after what waits. The piece before must be sent and taken back.
-    pub fn put_piece(&mut self, memory: Vec<u8>, filled: usize) {
+    /// Has the bytes of `memory` from `begin` up to `end` sent after what waits. The piece before must be sent and taken
+    /// back.
+    pub fn put_piece(&mut self, memory: Vec<u8>, begin: usize, end: usize) {
         debug_assert!(self.piece.is_none(), "a piece is overwritten");
-        let end = filled.min(memory.len());
-        self.piece = Some(Box::new(Piece { memory, sent: 0, end }));
+        let end = end.min(memory.len());
+        self.piece = Some(Box::new(Piece { memory, sent: begin, end }));
+    }
+
+    /// Has what is in a pipe sent after what waits. There must be no piece.
+    pub fn put_pipe(&mut self, pipe: Box<Pipe>) {
+        self.pipe = Some(pipe);
+    }
+
+    /// The pipe, with what was not sent.
+    pub fn take_pipe(&mut self) -> Option<Box<Pipe>> {
+        self.pipe.take()
+    }
+
+    fn piped(&self) -> usize {
+        self.pipe.as_ref().map_or(0, |pipe| pipe.filled())
+    }
+
+    /// Whether there is no piece, sent or not.
+    pub fn has_no_piece(&self) -> bool {
+        self.piece.is_none()
     }
 
     /// Has a body in memory sent after what waits.
@@ -144,6 +166,17 @@ impl Out {
                 _ => shared.fill(&body, &mut slices, budget),
             };
             let io = socket.write(slices.get(..filled)?);
+            if let Io::Moved(n) = io {
+                self.advance(n);
+            }
+            return Some(io);
+        }
+        if let Some(pipe) = self.pipe.as_mut().filter(|pipe| pipe.filled() > 0) {
+            let own = self.bytes.get(self.sent..).unwrap_or_default();
+            if own.is_empty() {
+                return Some(socket.splice(pipe, budget));
+            }
+            let io = socket.write_before(own);
             if let Io::Moved(n) = io {
                 self.advance(n);
             }

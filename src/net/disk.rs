@@ -6,7 +6,8 @@
 //!
 //! A flash card, a disk that spins up or a network share can take seconds for a read; the loop must not take part in
 //! that. `sendfile` and `preadv2(RWF_NOWAIT)` on the loop would: the one waits for pages, the other may wait for room
-//! in the device's queue when it starts a read-ahead.
+//! in the device's queue when it starts a read-ahead. A [`Pipe`] parts the two halves of `sendfile`: the thread moves pages
+//! of the file into it and may wait, the loop moves them on into a socket and cannot.
 //!
 //! Invariants: questions are answered in order, each once; at most [`QUEUE`] wait. A file is opened below its root
 //! only: neither `..` nor a symbolic link leads out, however the tree changes meanwhile.
@@ -16,6 +17,7 @@ use super::poll::Waker;
 use super::sys;
 use std::fs::{File, Metadata};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -83,6 +85,56 @@ pub trait Disk: Send {
     /// # Errors
     /// What the system says.
     fn read(&mut self, file: &File, at: u64, into: &mut [u8]) -> io::Result<usize>;
+
+    /// Moves at most `len` bytes at offset `at` into an empty pipe, without a copy; 0 when the file has ended. This disk
+    /// cannot, unless it says otherwise.
+    ///
+    /// # Errors
+    /// What the system says; such a file has to be read.
+    fn fill(&mut self, file: &File, at: u64, pipe: &mut Pipe, len: usize) -> io::Result<usize> {
+        let _ = (file, at, pipe, len);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// A pipe that carries pieces of a file to a socket: the helper thread fills it, which may take the time of the disk; the
+/// loop empties it, which takes none. The bytes stay where the kernel has them.
+#[derive(Debug)]
+pub struct Pipe {
+    read: File,
+    write: File,
+    /// Bytes that it holds, if they begin at the start of a page.
+    size: usize,
+    /// Bytes in it.
+    filled: usize,
+}
+
+impl Pipe {
+    /// An empty pipe for about `wanted` bytes.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn new(wanted: usize) -> io::Result<Pipe> {
+        let (read, write, size) = sys::pipe(wanted)?;
+        Ok(Pipe { read, write, size, filled: 0 })
+    }
+
+    /// Bytes in it.
+    pub fn filled(&self) -> usize {
+        self.filled
+    }
+
+    /// Moves bytes into a socket that does not wait.
+    ///
+    /// # Errors
+    /// What the system says: `WouldBlock` when the socket has no room.
+    pub fn empty_into(&mut self, socket: &impl AsRawFd, budget: usize) -> io::Result<usize> {
+        let len = self.filled.min(budget);
+        let moved = sys::splice_out(&self.read, socket, len, len < self.filled)?;
+        self.filled = self.filled.saturating_sub(moved);
+        // Who is told of nothing forever would ask forever.
+        if moved == 0 && len > 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(moved) }
+    }
 }
 
 /// The disks of this machine.
@@ -117,6 +169,12 @@ impl Disk for Local {
             }
         }
         Ok(wanted - into.len())
+    }
+
+    fn fill(&mut self, file: &File, at: u64, pipe: &mut Pipe, len: usize) -> io::Result<usize> {
+        let moved = sys::splice_in(file, at, &pipe.write, len.min(pipe.size))?;
+        pipe.filled = pipe.filled.saturating_add(moved);
+        Ok(moved)
     }
 }
 
@@ -305,6 +363,50 @@ mod tests {
         assert_eq!(Local.read(&file, size - 5, &mut bytes).unwrap(), 5);
         assert_eq!(&bytes, b"\0\0end\xff\xff\xff");
         assert_eq!(Local.read(&file, size, &mut bytes).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_pipe_carries_a_file_to_a_socket_without_waiting() {
+        use std::io::Read;
+        let tree = Tree::new("splice");
+        let data: Vec<u8> = (0..600_000u32).map(|n| (n.wrapping_mul(40_503) >> 9) as u8).collect();
+        std::fs::write(tree.root().join("big"), &data).unwrap();
+        let Ok(Found::File(file, _)) = tree.open("big") else { panic!("no file") };
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let sender = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut receiver, _) = listener.accept().unwrap();
+        sender.set_nonblocking(true).unwrap();
+        let mut pipe = Pipe::new(128 << 10).unwrap();
+        let (mut at, mut got) = (1001, Vec::new());
+        while at < data.len() {
+            let filled = Local.fill(&file, at as u64, &mut pipe, 300_000).unwrap();
+            assert!(filled > 0 && filled == pipe.filled());
+            at += filled;
+            while pipe.filled() > 0 {
+                match pipe.empty_into(&sender, 7000) {
+                    Ok(moved) => assert!(moved > 0 && moved <= 7000),
+                    Err(error) => {
+                        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                        let mut some = vec![0; 100_000];
+                        let n = receiver.read(&mut some).unwrap();
+                        got.extend_from_slice(&some[..n]);
+                    }
+                }
+            }
+        }
+        assert_eq!(Local.fill(&file, data.len() as u64, &mut pipe, 9).unwrap(), 0, "the end");
+        drop(sender);
+        receiver.read_to_end(&mut got).unwrap();
+        assert!(got == data[1001..]);
+        // A full pipe takes no more, and says so rather than wait.
+        let mut total = 0;
+        let full = loop {
+            match Local.fill(&file, 0, &mut pipe, 300_000) {
+                Ok(n) => total += n,
+                Err(error) => break error,
+            }
+        };
+        assert!(full.kind() == io::ErrorKind::WouldBlock && total >= 64 << 10, "{full} after {total}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! (mio is edge-triggered on Linux: an edge that is not written down is lost).
 #![forbid(unsafe_code)]
 
+use super::disk::Pipe;
 use mio::net::TcpStream;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
@@ -104,18 +105,37 @@ impl Socket {
                 [one] => self.stream.write(one),
                 many => self.stream.write_vectored(many),
             };
-            return match result {
-                Ok(n) => {
-                    self.sent = self.sent.saturating_add(n as u64);
-                    Io::Moved(n)
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => {
-                    self.writable = false;
-                    Io::WouldBlock
-                }
-                Err(e) => Io::Broken(e.kind()),
-            };
+            match result {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                result => return self.written(result),
+            }
+        }
+    }
+
+    /// Writes bytes that others follow at once: they may wait in the kernel for those.
+    pub fn write_before(&mut self, bytes: &[u8]) -> Io {
+        let result = socket2::SockRef::from(&self.stream).send_with_flags(bytes, libc::MSG_MORE);
+        self.written(result)
+    }
+
+    /// Moves at most `budget` bytes of a pipe into the socket.
+    pub fn splice(&mut self, pipe: &mut Pipe, budget: usize) -> Io {
+        let result = pipe.empty_into(&self.stream, budget);
+        self.written(result)
+    }
+
+    fn written(&mut self, result: io::Result<usize>) -> Io {
+        match result {
+            Ok(n) => {
+                self.sent = self.sent.saturating_add(n as u64);
+                Io::Moved(n)
+            }
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => {
+                self.writable = false;
+                Io::WouldBlock
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Io::Moved(0),
+            Err(e) => Io::Broken(e.kind()),
         }
     }
 

@@ -422,6 +422,69 @@ fn open_at(dir: &File, name: &CStr, flags: libc::c_int) -> io::Result<File> {
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
+/// A pipe that nobody waits at, its ends closed in children: where to read, where to write, and how many bytes it holds,
+/// about `wanted` if the system grants that.
+///
+/// # Errors
+/// What the system says.
+pub fn pipe(wanted: usize) -> io::Result<(File, File, usize)> {
+    let mut ends = [0; 2];
+    // SAFETY: the kernel writes two descriptors into the array.
+    if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let [read, write] = ends;
+    // SAFETY: the call succeeded, so both are open, and nobody else has them.
+    let (read, write) = unsafe { (File::from_raw_fd(read), File::from_raw_fd(write)) };
+    let wanted = libc::c_int::try_from(wanted).unwrap_or(libc::c_int::MAX);
+    // SAFETY: the descriptor is open through both calls, which have no memory effects. A refusal leaves the usual size.
+    let size = unsafe {
+        libc::fcntl(write.as_raw_fd(), libc::F_SETPIPE_SZ, wanted);
+        libc::fcntl(write.as_raw_fd(), libc::F_GETPIPE_SZ)
+    };
+    match usize::try_from(size) {
+        Ok(size @ 1..) => Ok((read, write, size)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Moves up to `len` bytes of `file` from offset `at` into a pipe, without a copy; may wait for the disk, not for room in
+/// the pipe. 0: the file ends before `at`.
+///
+/// # Errors
+/// What the system says: `EINVAL` for files that cannot be moved so.
+pub fn splice_in(file: &File, at: u64, pipe: &File, len: usize) -> io::Result<usize> {
+    let mut at = libc::loff_t::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let (from, to) = (file.as_raw_fd(), pipe.as_raw_fd());
+    // SAFETY: both descriptors are open through the call; the offset lives through it; the pipe's is not given.
+    moved(|| unsafe { libc::splice(from, &mut at, to, std::ptr::null_mut(), len, libc::SPLICE_F_NONBLOCK) })
+}
+
+/// Moves up to `len` bytes from a pipe into a socket, without a copy and without waiting. `more`: further bytes follow.
+///
+/// # Errors
+/// What the system says: `WouldBlock` when the socket has no room.
+pub fn splice_out(pipe: &File, socket: &impl AsRawFd, len: usize, more: bool) -> io::Result<usize> {
+    let flags = libc::SPLICE_F_NONBLOCK | if more { libc::SPLICE_F_MORE } else { 0 };
+    let (from, to) = (pipe.as_raw_fd(), socket.as_raw_fd());
+    let none = std::ptr::null_mut;
+    // SAFETY: both descriptors are open through the call, and no offsets are given.
+    moved(|| unsafe { libc::splice(from, none(), to, none(), len, flags) })
+}
+
+/// What a call says that moves bytes, tried again when a signal comes.
+fn moved(mut call: impl FnMut() -> libc::ssize_t) -> io::Result<usize> {
+    loop {
+        if let Ok(n) = usize::try_from(call()) {
+            return Ok(n);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
 /// This machine's name.
 pub fn host_name() -> Option<String> {
     let mut name = [0u8; 256];

@@ -2,19 +2,26 @@
 //! Spec: Adobe Flash Video File Format 10.1, annex E; the file is walked from tag to tag, payloads are stepped over.
 //!
 //! ```text
-//!   loop { bytes = file at scan.at(), PEEK of them;  scan.look(bytes) } until it says Done
+//!   loop { bytes = file at scan.at(), scan.wants() of them;  scan.look(bytes) } until it says Done
 //! ```
 //!
-//! Invariants: holds a few numbers whatever the file has; every look moves on by a tag at least, and ends the walk
-//! after [`MAX_TAGS`].
-//! Deviations: of several tracks of a kind the last sequence header is given; metadata is not repeated.
+//! Many programs that write or mend files put a list of keyframes into the metadata (`keyframes` with `filepositions` and
+//! `times`). Where there is one, the walk goes as far as the first frame, then to the place that the list names. If there is
+//! no keyframe, or one that is too late, the list is forgotten and the walk goes on.
+//!
+//! Invariants: holds a few numbers whatever the file has; every look moves on by a tag at least (but for two that the list
+//! takes), and ends the walk after [`MAX_TAGS`].
+//! Deviations: of several tracks of a kind the last sequence header is given, and with a list the first; metadata is not
+//! repeated. The list is looked for by its names, not by the structure around it.
 
 use super::avtag::{self, Part};
 use super::flv::{FlvError, TAG_HEAD_LEN, TAG_TAIL_LEN, TagType};
 use super::read::Reader;
 
-/// Bytes that a look wants: the head of a tag and of its payload.
+/// Bytes that most looks want: the head of a tag and of its payload.
 pub const PEEK: usize = 96;
+/// Bytes of metadata that a list of keyframes is looked for in, at most.
+pub const MAX_METADATA: u32 = 1 << 20;
 /// Tags in a file at most; a file with more is played from what was found until there.
 pub const MAX_TAGS: u32 = 1 << 23;
 
@@ -62,6 +69,19 @@ pub enum Step {
     Done(Option<Start>),
 }
 
+/// What is known of a list of keyframes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum List {
+    /// No list, or it is of no use.
+    None,
+    /// There is metadata.
+    Unread(Span),
+    /// The metadata is looked at next; then the walk goes on here.
+    Reading(u64),
+    /// The place that it names is looked at next; if that is no use, the walk goes on here.
+    Trying(u64),
+}
+
 /// A walk through a file.
 #[derive(Debug)]
 pub struct Scan {
@@ -74,6 +94,8 @@ pub struct Scan {
     video: Option<Span>,
     audio: Option<Span>,
     found: Option<Start>,
+    list: List,
+    wants: usize,
 }
 
 impl Scan {
@@ -89,21 +111,52 @@ impl Scan {
             video: None,
             audio: None,
             found: None,
+            list: List::None,
+            wants: PEEK,
         }
     }
 
-    /// The offset whose [`PEEK`] bytes [`Scan::look`] wants.
+    /// The offset whose bytes [`Scan::look`] wants.
     pub fn at(&self) -> u64 {
         self.at
     }
 
-    /// Takes the bytes at [`Scan::at`]: [`PEEK`] of them, fewer only where the file ends.
+    /// How many: [`PEEK`], or once the metadata, at most [`MAX_METADATA`].
+    pub fn wants(&self) -> usize {
+        self.wants
+    }
+
+    /// Takes the bytes at [`Scan::at`]: [`Scan::wants`] of them, fewer only where the file ends.
     ///
     /// # Errors
     /// When the file is no FLV.
     pub fn look(&mut self, bytes: &[u8]) -> Result<Step, FlvError> {
         if self.in_header {
             return self.file_header(bytes);
+        }
+        match self.list {
+            List::Unread(span) if self.first_ms.is_some() => {
+                self.list = List::Reading(self.at);
+                (self.at, self.wants) = (span.at, span.len as usize);
+                return Ok(Step::More);
+            }
+            List::Reading(back) => {
+                self.wants = PEEK;
+                let place = self.listed(bytes).filter(|place| *place > back);
+                (self.list, self.at) = place.map_or((List::None, back), |place| (List::Trying(back), place));
+                return Ok(Step::More);
+            }
+            List::Trying(back) => {
+                self.list = List::None;
+                let (place, known) = (self.at, (self.video, self.audio, self.flags, self.found));
+                if self.tag(bytes).is_some() && self.found.is_some_and(|found| found.at == place) {
+                    return Ok(Step::Done(self.found));
+                }
+                (self.video, self.audio, self.flags, self.found) = known;
+                self.at = back;
+                return Ok(Step::More);
+            }
+            List::None | List::Unread(_) => {}
         }
         self.tags += 1;
         let past = matches!(self.seek, Seek::Byte(at) if self.at > at);
@@ -156,7 +209,13 @@ impl Scan {
                 // Where there are pictures, sound alone is no place to begin at.
                 (tag.part == Part::Frame).then_some(!self.flags.1)
             }
-            Some(TagType::Script) | None => None,
+            Some(TagType::Script) => {
+                if self.first_ms.is_none() && span.len <= MAX_METADATA {
+                    self.list = List::Unread(span);
+                }
+                None
+            }
+            None => None,
         };
         let Some(starts) = starts else { return Some(()) };
         let ms = u32::from_be_bytes([t3, t2, t1, t0]);
@@ -172,6 +231,31 @@ impl Scan {
         }
         Some(())
     }
+
+    /// The place that a list of keyframes in this metadata names.
+    fn listed(&self, metadata: &[u8]) -> Option<u64> {
+        let first_ms = f64::from(self.first_ms?);
+        let places = numbers(metadata, b"\x00\x0dfilepositions\x0a")?;
+        let times = numbers(metadata, b"\x00\x05times\x0a")?;
+        let fits = |(place, seconds): &(f64, f64)| match self.seek {
+            Seek::Byte(at) => *place <= at as f64,
+            Seek::Time(ms) => seconds * 1000.0 - first_ms <= ms as f64 + 0.5,
+        };
+        // As long as it grows; what is not a number fits nowhere.
+        let last = places.zip(times).take_while(fits).last()?.0;
+        (last > 0.0).then_some(last as u64)
+    }
+}
+
+/// The numbers of a strict array (AMF 0, section 2.12) behind `name`, as many as are there.
+fn numbers<'a>(metadata: &'a [u8], name: &[u8]) -> Option<impl Iterator<Item = f64> + 'a> {
+    let at = metadata.windows(name.len()).position(|window| window == name)?;
+    let mut r = Reader::new(metadata.get(at.checked_add(name.len())?..)?);
+    let count = r.u32()?;
+    Some((0..count).map_while(move |_| match r.u8()? {
+        0 => r.f64(),
+        _ => None,
+    }))
 }
 
 #[cfg(test)]
@@ -203,13 +287,99 @@ mod tests {
     }
 
     fn seek(file: &[u8], seek: Seek) -> Result<Option<Start>, FlvError> {
+        looks(file, seek).map(|(found, _)| found)
+    }
+
+    /// With how many looks it took.
+    fn looks(file: &[u8], seek: Seek) -> Result<(Option<Start>, u32), FlvError> {
         let mut scan = Scan::new(seek);
-        loop {
+        for count in 1.. {
             let from = usize::try_from(scan.at()).map_or(file.len(), |at| at.min(file.len()));
-            let peek = &file[from..file.len().min(from + PEEK)];
+            let peek = &file[from..file.len().min(from + scan.wants())];
             if let Step::Done(found) = scan.look(peek)? {
-                return Ok(found);
+                return Ok((found, count));
             }
+        }
+        unreachable!()
+    }
+
+    /// A file of 200 keyframes 400 ms apart whose metadata lists places and times, each changed by `lie`.
+    fn listed(lie: impl Fn(u64, f64) -> (f64, f64)) -> (Vec<u8>, Vec<u64>) {
+        const METADATA: usize = 25 + 200 * 18 + 20;
+        let tags = format!("mVA{}", "kspspspsps".repeat(200));
+        let (file, _) = file(&tags);
+        // The first tag is replaced by one that is longer.
+        let first = 13 + TAG_HEAD_LEN + 301 + TAG_TAIL_LEN;
+        let (_, plain) = self::file(&tags);
+        let moved: Vec<u64> = plain
+            .iter()
+            .map(|at| at + (13 + TAG_HEAD_LEN + METADATA + TAG_TAIL_LEN - first) as u64)
+            .collect();
+        let keys: Vec<u64> = moved.iter().copied().skip(3).step_by(10).collect();
+        let list: Vec<(f64, f64)> =
+            keys.iter().enumerate().map(|(n, at)| lie(*at, (1120 + n * 400) as f64 / 1000.0)).collect();
+        let mut body = vec![];
+        let mut array = |name: &[u8], values: Vec<f64>| {
+            body.extend((name.len() as u16).to_be_bytes());
+            body.extend(name);
+            body.push(10);
+            body.extend((values.len() as u32).to_be_bytes());
+            values.iter().for_each(|value| {
+                body.push(0);
+                body.extend(value.to_be_bytes());
+            });
+        };
+        array(b"filepositions", list.iter().map(|(at, _)| *at).collect());
+        array(b"times", list.iter().map(|(_, seconds)| *seconds).collect());
+        body.resize(METADATA, 9);
+        let mut out = file[..13].to_vec();
+        out.extend(flv::tag_head(TagType::Script, METADATA as u32, 0));
+        out.extend(body);
+        out.extend(flv::tag_tail(METADATA as u32));
+        out.extend(&file[first..]);
+        (out, keys)
+    }
+
+    #[test]
+    fn a_list_of_keyframes_spares_the_walk() {
+        let (bytes, keys) = listed(|at, seconds| (at as f64, seconds));
+        for (wanted, place) in [
+            (Seek::Time(40_000), keys[100]),
+            (Seek::Time(40_399), keys[100]),
+            (Seek::Time(9_999_999), keys[199]),
+            (Seek::Byte(keys[150]), keys[150]),
+            (Seek::Byte(keys[150] - 1), keys[149]),
+            (Seek::Time(0), keys[0]),
+        ] {
+            let (start, looks) = looks(&bytes, wanted).unwrap();
+            let start = start.unwrap();
+            assert_eq!(start.at, place, "{wanted:?}");
+            assert!(looks < 20 && start.video.is_some() && start.audio.is_some(), "{looks}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_lies_is_found_out() {
+        let lies: [&dyn Fn(u64, f64) -> (f64, f64); 7] = [
+            &|at, seconds| (at as f64 + 3.0, seconds),
+            &|at, seconds| (at as f64, seconds - 10.0),
+            &|at, _| (at as f64, 0.0),
+            &|_, seconds| (1e18, seconds),
+            &|_, seconds| (f64::NAN, seconds),
+            &|at, _| (-(at as f64), f64::NEG_INFINITY),
+            &|_, seconds| (13.0, seconds),
+        ];
+        for (n, lie) in lies.iter().enumerate() {
+            let (bytes, keys) = listed(lie);
+            for key in [1, 57, 199] {
+                let start = seek(&bytes, Seek::Time(key * 400 + 10)).unwrap().unwrap();
+                assert_eq!(start.at, keys[key as usize], "lie {n}, keyframe {key}");
+                assert!(start.video.unwrap().at < keys[0]);
+            }
+        }
+        let (bytes, _) = listed(|at, seconds| (at as f64, seconds));
+        for end in (0..8000).step_by(37) {
+            let _ = seek(&bytes[..end], Seek::Time(u64::MAX));
         }
     }
 

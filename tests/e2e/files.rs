@@ -5,7 +5,7 @@ use crate::support::http::{Head, Http, Viewer};
 use crate::support::rtmp::Rtmp;
 use crate::support::server::{Server, free_port};
 use crate::support::{clips, note, poll, tools};
-use runnel::net::disk::{Disk, Found, Local};
+use runnel::net::disk::{Disk, Found, Local, Pipe};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, symlink};
@@ -15,11 +15,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 const GIB: u64 = 1 << 30;
 
 /// A server whose directory `html` is served, and that directory.
-fn serving() -> (Server, PathBuf) {
+pub(crate) fn serving() -> (Server, PathBuf) {
     let server = Server::start(
         "listen 127.0.0.1:$RTMP;\n\
          http_server { enabled on; listen 127.0.0.1:$HTTP; dir ./html; }\n\
@@ -31,7 +31,7 @@ fn serving() -> (Server, PathBuf) {
     (server, html)
 }
 
-fn ask(http: &mut Http, path: &str, more: &str) -> (Head, Vec<u8>) {
+pub(crate) fn ask(http: &mut Http, path: &str, more: &str) -> (Head, Vec<u8>) {
     http.get(path, more);
     let head = http.head();
     // 304 has no body, and no length.
@@ -340,7 +340,7 @@ fn a_playlist_that_is_replaced_is_always_whole() {
 }
 
 /// The tags of an FLV response.
-fn tags(body: &[u8]) -> Vec<Tag> {
+pub(crate) fn tags(body: &[u8]) -> Vec<Tag> {
     let mut parser = Parser::default();
     parser.push(body);
     let tags = std::iter::from_fn(|| parser.next()).collect();
@@ -509,46 +509,66 @@ fn slow_clients_of_a_big_file_leave_a_live_stream_and_memory_alone() {
     server.assert_idle();
 }
 
-/// A disk that takes its time for everything.
+/// A disk that takes its time for everything. With `pipes`, it moves files into pipes as the disks of this machine do;
+/// else they have to be read.
 struct SlowDisk {
     wait: Duration,
     calls: Arc<AtomicUsize>,
+    pipes: bool,
+}
+
+impl SlowDisk {
+    fn turn(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        std::thread::sleep(self.wait);
+    }
 }
 
 impl Disk for SlowDisk {
     fn open(&mut self, root: &Path, path: &Path) -> io::Result<Found> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        std::thread::sleep(self.wait);
+        self.turn();
         Local.open(root, path)
     }
 
     fn read(&mut self, file: &File, at: u64, into: &mut [u8]) -> io::Result<usize> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        std::thread::sleep(self.wait);
+        self.turn();
         Local.read(file, at, into)
+    }
+
+    fn fill(&mut self, file: &File, at: u64, pipe: &mut Pipe, len: usize) -> io::Result<usize> {
+        if !self.pipes {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.turn();
+        Local.fill(file, at, pipe, len)
     }
 }
 
-#[test]
-fn a_slow_disk_leaves_a_live_stream_alone() {
-    clips::prepare();
+/// Serves a directory from a slow disk, in this process, since no other program lends us a disk that is slow; gives the
+/// ports for RTMP and HTTP.
+fn serve_slowly(dir: &Path, disk: SlowDisk) -> (u16, u16) {
     let (rtmp, http) = (free_port(), free_port());
-    let dir = crate::support::server::run_dir();
-    let data = pattern(250_000);
-    std::fs::write(dir.join("a.bin"), &data).unwrap();
     let conf = format!(
         "listen 127.0.0.1:{rtmp}; http_server {{ enabled on; listen 127.0.0.1:{http}; dir {}; }}\n\
          vhost __defaultVhost__ {{ http_remux {{ enabled on; no_stream 404; }} }}",
         dir.display()
     );
-    let calls = Arc::new(AtomicUsize::new(0));
-    let disk = SlowDisk { wait: Duration::from_secs(2), calls: calls.clone() };
-    // The server of this test runs in this process, since no other program lends us a disk that is slow.
     std::thread::spawn(move || {
         let config = runnel::conf::load("slow.conf", &conf).unwrap().config;
         runnel::app::server::Server::with_disk(config, disk).unwrap().run()
     });
     assert!(poll(LIMIT, || std::net::TcpStream::connect(("127.0.0.1", http)).is_ok()));
+    (rtmp, http)
+}
+
+fn slow_disk_and_live(pipes: bool, size: usize, least: usize) {
+    clips::prepare();
+    let dir = crate::support::server::run_dir();
+    let data = pattern(size);
+    std::fs::write(dir.join("a.bin"), &data).unwrap();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let disk = SlowDisk { wait: Duration::from_secs(2), calls: calls.clone(), pipes };
+    let (rtmp, http) = serve_slowly(&dir, disk);
     let mut took = Duration::ZERO;
     let gap = longest_gap(rtmp, http, || {
         let started = Instant::now();
@@ -557,8 +577,67 @@ fn a_slow_disk_leaves_a_live_stream_alone() {
         took = started.elapsed();
     });
     let calls = calls.load(Ordering::Relaxed);
-    note(&format!("files: a disk of 2 s a call: {calls} calls in {took:?}, longest gap of live {gap:?}"));
-    assert!(calls >= 3 && took >= Duration::from_secs(6), "{calls} calls in {took:?}: the disk was slow");
+    let how = if pipes { "moved by pipe" } else { "read" };
+    note(&format!(
+        "files: {how}, a disk of 2 s a call: {calls} calls in {took:?}, longest gap of live {gap:?}"
+    ));
+    let slow = Duration::from_secs(2) * least as u32;
+    assert!(calls >= least && took >= slow, "{calls} calls in {took:?}: the disk was slow");
     assert!(gap < SMOOTH, "{gap:?} without a frame");
     let _ = std::fs::remove_dir_all(dir);
+}
+
+#[test]
+fn a_slow_disk_leaves_a_live_stream_alone() {
+    slow_disk_and_live(false, 250_000, 3);
+}
+
+#[test]
+fn a_slow_disk_behind_a_pipe_leaves_a_live_stream_alone() {
+    slow_disk_and_live(true, 900_000, 4);
+}
+
+#[test]
+fn what_cannot_go_through_a_pipe_is_read() {
+    let dir = crate::support::server::run_dir();
+    let data = pattern(3_000_000);
+    std::fs::write(dir.join("a.bin"), &data).unwrap();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let disk = SlowDisk { wait: Duration::ZERO, calls, pipes: false };
+    let (_, http) = serve_slowly(&dir, disk);
+    let mut http = Http::connect(http);
+    for range in ["bytes=0-", "bytes=1000001-", "bytes=5-2000000"] {
+        let (head, body) = ask(&mut http, "/a.bin", &format!("Range: {range}\r\n"));
+        let first = range[6..].split('-').next().unwrap().parse::<usize>().unwrap();
+        assert!(head.status == 206 && data[first..].starts_with(&body) && body.len() > 1_900_000, "{range}");
+    }
+    let _ = std::fs::remove_dir_all(dir);
+}
+
+/// More clients than there are pipes, all slow; then all get the right bytes, and a file that shrinks in a pipe ends the
+/// connection.
+#[test]
+fn more_slow_clients_than_pipes_get_the_right_bytes() {
+    let (server, html) = serving();
+    let data = pattern(8_000_000);
+    std::fs::write(html.join("a"), &data).unwrap();
+    let first = |n: usize| n * 77_777;
+    let mut clients: Vec<Http> = (0..60).map(|_| Http::connect(server.http)).collect();
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.get("/a", &format!("Range: bytes={}-\r\n", first(n)));
+    }
+    let heads: Vec<Head> = clients.iter_mut().map(Http::head).collect();
+    for (n, (client, head)) in clients.iter_mut().zip(&heads).enumerate() {
+        assert!(head.status == 206 && client.body(head) == data[first(n)..], "client {n}");
+    }
+    // Those that leave in the middle give back what they had.
+    for client in &mut clients {
+        client.get("/a", "");
+        client.head();
+    }
+    drop(clients);
+    server.assert_idle();
+    let (head, body) = ask(&mut Http::connect(server.http), "/a", "");
+    assert!(head.status == 200 && body == data);
+    server.assert_idle();
 }

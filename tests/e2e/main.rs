@@ -27,3 +27,4 @@ mod service;
 mod session;
 mod support;
 mod upgrade;
+mod vod;

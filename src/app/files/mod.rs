@@ -11,8 +11,9 @@
 //!
 //! Memory for pieces: [`SHARED`] bytes between all transfers, each getting a share of what is left, and [`LEAST`]
 //! bytes for each when nothing is left; beside that the head and first bytes of a file, [`work::FIRST`]. So however many
-//! clients are slow, it is `SHARED` + [`MAX_TRANSFERS`] × (`LEAST` + `FIRST`).
+//! clients are slow, it is `SHARED` + [`MAX_TRANSFERS`] × (`LEAST` + `FIRST`), and what [`begin`] allows for indices.
 
+mod begin;
 mod work;
 
 use super::conn::{Conn, Role};
@@ -29,8 +30,8 @@ use crate::proto::http::path::{self, FilePath, PathError};
 use crate::proto::http::range::Part;
 use crate::proto::http::request::{Method, Request};
 use crate::proto::http::response::{Cors, Head, Length};
-use crate::wire::flv_index::Seek;
 use crate::wire::names::{self, printable};
+use begin::{Budget, Share};
 use std::fs::File;
 use std::sync::Arc;
 use work::{Answer, Opened, Question, Task};
@@ -47,15 +48,24 @@ const MOST: usize = 128 << 10;
 const LEAST: usize = 8 << 10;
 /// A transfer gets this part of the shared memory that is left.
 const SHARE: usize = 16;
+/// Pipes at most; who finds none gets pieces in memory.
+const MAX_PIPES: usize = 32;
+/// Bytes of a file from which on a pipe pays.
+const PIPE_FROM: u64 = 96 << 10;
 /// This part of all descriptors is never taken by files.
 const SPARE: usize = 8;
+const SHRUNK: &str = "the file has become shorter while it was sent";
 /// Characters of a peer's words that go into a log line.
 const QUOTED: usize = 128;
 
 /// The helper thread and what the transfers hold.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Store {
     helper: Option<Helper<Question, Answer>>,
+    /// Memory for indices.
+    indices: Budget,
+    /// Pipes that carry files.
+    pipes: Budget,
     /// Transfers under way.
     transfers: usize,
     /// Bytes of memory that they hold.
@@ -66,6 +76,13 @@ pub struct Store {
     connections: usize,
 }
 
+impl Default for Store {
+    fn default() -> Store {
+        let (indices, pipes) = (Budget::new(begin::INDICES), Budget::new(MAX_PIPES));
+        Store { helper: None, indices, pipes, transfers: 0, held: 0, limit: 0, connections: 0 }
+    }
+}
+
 impl Store {
     /// Starts the helper thread on a disk. `limit`: descriptors that the process may have open.
     ///
@@ -73,7 +90,9 @@ impl Store {
     /// When the system has no thread to give.
     pub fn start(&mut self, waker: Waker, limit: u64, mut disk: impl Disk + 'static) -> std::io::Result<()> {
         self.limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        self.helper = Some(Helper::start("disk", waker, move |question| work::work(&mut disk, question))?);
+        let budget = self.indices.clone();
+        let work = move |question| work::work(&mut disk, &budget, question);
+        self.helper = Some(Helper::start("disk", waker, work)?);
         Ok(())
     }
 
@@ -85,9 +104,19 @@ impl Store {
     /// Whether one more file may be open. The last descriptors are for connections: nobody is to miss a live stream
     /// because of those who fetch files.
     fn has_room(&self) -> bool {
-        let spare = self.limit / SPARE;
-        let taken = self.connections.saturating_add(self.transfers).saturating_add(spare);
-        self.transfers < MAX_TRANSFERS && taken < self.limit
+        self.transfers < MAX_TRANSFERS && self.taken() < self.limit
+    }
+
+    /// Descriptors in use or to be left alone; a pipe has two.
+    fn taken(&self) -> usize {
+        let files = self.transfers.saturating_add(self.pipes.held().saturating_mul(2));
+        self.connections.saturating_add(files).saturating_add(self.limit / SPARE)
+    }
+
+    /// The right to a pipe for a transfer of `left` bytes.
+    fn pipe(&self, left: u64) -> Option<Share> {
+        let worth = left >= PIPE_FROM && self.taken().saturating_add(2) < self.limit;
+        worth.then(|| self.pipes.share(1)).flatten()
     }
 
     fn ask(&mut self, id: Id, task: Task) -> bool {
@@ -150,33 +179,6 @@ fn below_mount(vhost: &Vhost, path: &FilePath) -> Option<FilePath> {
     path.below(prefix.trim_matches('/'))
 }
 
-/// `start=BYTES` or `start_time=SECONDS` of an FLV file.
-fn seek(request: &Request, path: &FilePath) -> Option<Seek> {
-    if !path.path.to_ascii_lowercase().ends_with(".flv") || path.directory {
-        return None;
-    }
-    let param =
-        |name| request.query.split(['&', '?']).find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-    if let Some(time) = param("start_time").and_then(milliseconds) {
-        return (time > 0).then_some(Seek::Time(time));
-    }
-    param("start").and_then(|text| text.parse().ok()).filter(|at| *at > 0).map(Seek::Byte)
-}
-
-/// Seconds with a decimal fraction, such as `12.34`. Done with integers: reading an `f64` would be the only place that
-/// does, and its tables are 16 KB of the program.
-fn milliseconds(text: &str) -> Option<u64> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(whole) || !digits(fraction) || text.trim_matches('.').is_empty() {
-        return None;
-    }
-    let seconds: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    let places = fraction.bytes().zip([100, 10, 1]);
-    let part: u64 = places.map(|(digit, unit)| u64::from(digit - b'0') * unit).sum();
-    seconds.checked_mul(1000)?.checked_add(part)
-}
-
 /// A file on its way to a client.
 #[derive(Debug)]
 pub struct Transfer {
@@ -216,6 +218,20 @@ struct Body {
     reading: bool,
     /// Bytes of that memory.
     held: usize,
+    /// In place of it the connection's output has an index, which takes this share.
+    share: Option<Share>,
+    way: Way,
+}
+
+/// How bytes get from the file to the socket.
+#[derive(Debug)]
+enum Way {
+    /// To be seen.
+    Open,
+    /// By a pipe of the few that there are.
+    Pipe { _right: Share },
+    /// By pieces in memory.
+    Memory,
 }
 
 impl Transfer {
@@ -251,23 +267,23 @@ impl Transfer {
 
 /// Begins to answer a request with the file at `place`.
 pub fn open(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, place: Place) {
-    let seek = seek(request, &place.path);
+    let mut request = request.clone();
+    if let Some(range) = begin::range(&request, &place.path) {
+        request.conditions.or_range(range);
+    }
+    let start = begin::asked(&request, &place.path);
     let first = request.method == Method::Get && !request.conditions.names_a_part();
-    let task = Task::Open { root: place.root, path: place.path, seek, first };
+    let task = Task::Open { root: place.root, path: place.path, begin: start, first };
     if !world.files.has_room() || !world.files.ask(conn.id, task) {
         let why = "too many files are being read";
         world.complain("http", conn, &why);
-        return http::refuse(conn, world, request, cors, 503, why);
+        return http::refuse(conn, world, &request, cors, 503, why);
     }
     conn.socket.configure(Options { nodelay: true, send_buffer: place.send_buffer });
     let send_timeout_ms = place.send_timeout_ms;
-    let transfer = Transfer {
-        stage: Stage::Opening(Box::new(Asked { request: request.clone(), cors, send_timeout_ms })),
-        since: world.now,
-        keep_alive: request.keep_alive,
-        send_timeout_ms,
-        name: printable(&request.path, QUOTED),
-    };
+    let (keep_alive, name) = (request.keep_alive, printable(&request.path, QUOTED));
+    let stage = Stage::Opening(Box::new(Asked { request, cors, send_timeout_ms }));
+    let transfer = Transfer { stage, since: world.now, keep_alive, send_timeout_ms, name };
     begin(conn, world, transfer);
 }
 
@@ -309,10 +325,26 @@ pub fn answered(conn: &mut Conn, world: &mut World, outcome: Outcome) {
                 Ok(n @ 1..) => {
                     body.at = body.at.saturating_add(n as u64);
                     body.left = body.left.saturating_sub(n as u64);
-                    conn.out.put_piece(memory, n);
+                    conn.out.put_piece(memory, 0, n);
                 }
-                Ok(0) => cut_off(conn, world, "the file has become shorter while it was sent"),
+                Ok(0) => cut_off(conn, world, SHRUNK),
                 Err(error) => cut_off(conn, world, &format!("the disk failed: {error}")),
+            }
+        }
+        (Stage::Body(body), Outcome::Filled(filled)) => {
+            body.reading = false;
+            match filled {
+                Ok((pipe, n @ 1..)) => {
+                    body.at = body.at.saturating_add(n as u64);
+                    body.left = body.left.saturating_sub(n as u64);
+                    conn.out.put_pipe(pipe);
+                }
+                Ok((_, 0)) => cut_off(conn, world, SHRUNK),
+                // Not every file system can: what is wrong with the disk, if it is that, reading will tell.
+                Err(_) => {
+                    body.way = Way::Memory;
+                    advance(conn, world);
+                }
             }
         }
         (Stage::Opening(_), Outcome::Seeking(seeking)) => {
@@ -346,14 +378,11 @@ fn cut_off(conn: &mut Conn, world: &mut World, why: &str) {
 fn opened(conn: &mut Conn, world: &mut World, asked: &Asked, outcome: Outcome) {
     let Asked { request, cors, .. } = asked;
     let trouble = match outcome {
-        Outcome::Opened(opened) => return answer(conn, world, asked, &opened),
+        Outcome::Opened(opened) => return answer(conn, world, asked, *opened),
         Outcome::IsDirectory => return redirect(conn, world, asked),
-        Outcome::NotFlv => {
-            let why = "`start` needs an FLV file, and this is none";
-            return http::refuse(conn, world, request, *cors, 415, why);
-        }
+        Outcome::Refused(status, why) => return http::refuse(conn, world, request, *cors, status, &why),
         Outcome::Failed(trouble) => trouble,
-        Outcome::Seeking(_) | Outcome::Read { .. } => Trouble::Absent,
+        Outcome::Seeking(_) | Outcome::Read { .. } | Outcome::Filled(_) => Trouble::Absent,
     };
     match trouble {
         Trouble::Absent => http::no_file(conn, world, request, *cors),
@@ -388,10 +417,10 @@ fn redirect(conn: &mut Conn, world: &mut World, asked: &Asked) {
 }
 
 /// Writes the head for a file that is there, and begins with its body.
-fn answer(conn: &mut Conn, world: &mut World, asked: &Asked, opened: &Opened) {
+fn answer(conn: &mut Conn, world: &mut World, asked: &Asked, opened: Opened) {
     let Asked { request, cors, .. } = asked;
-    let Opened { stat, media_type, prefix, from, .. } = opened;
-    let size = stat.size.saturating_sub(*from).saturating_add(prefix.len() as u64);
+    let Opened { stat, media_type, prefix, from, until, .. } = &opened;
+    let size = until.saturating_sub(*from).saturating_add(prefix.len() as u64);
     let etag = conditional::etag(size, stat.modified, stat.nanos);
     let modified = conditional::date(stat.modified);
     let cache = mime::cache_control(media_type);
@@ -426,13 +455,19 @@ fn answer(conn: &mut Conn, world: &mut World, asked: &Asked, opened: &Opened) {
         return finished(conn, world, &request.path, request.keep_alive);
     }
     // The body is the prefix, then the file: a range may begin and end in either.
-    let before = prefix.get(usize::try_from(skip).unwrap_or(usize::MAX)..).unwrap_or_default();
-    let before = before.get(..usize::try_from(length).unwrap_or(usize::MAX)).unwrap_or(before);
-    conn.out.buffer().extend_from_slice(before);
-    let left = length.saturating_sub(before.len() as u64);
+    let begin = usize::try_from(skip).unwrap_or(usize::MAX).min(prefix.len());
+    let end = begin.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(prefix.len());
+    let left = length.saturating_sub(end.saturating_sub(begin) as u64);
     let at = from.saturating_add(skip.saturating_sub(prefix.len() as u64));
-    let body = Body { file: opened.file.clone(), at, left, reading: false, held: 0 };
-    send(conn, world, asked, body);
+    let Opened { file, prefix, share, .. } = opened;
+    // An index is not copied.
+    let share = share.filter(|_| begin < end);
+    if share.is_some() {
+        conn.out.put_piece(prefix, begin, end);
+    } else {
+        conn.out.buffer().extend_from_slice(prefix.get(begin..end).unwrap_or_default());
+    }
+    send(conn, world, asked, Body { file, at, left, reading: false, held: 0, share, way: Way::Open });
 }
 
 fn send(conn: &mut Conn, world: &mut World, asked: &Asked, body: Body) {
@@ -443,9 +478,12 @@ fn send(conn: &mut Conn, world: &mut World, asked: &Asked, body: Body) {
         send_timeout_ms: asked.send_timeout_ms,
         name: printable(&asked.request.path, QUOTED),
     };
+    let head_only = conn.out.has_no_piece();
     begin(conn, world, transfer);
     // The head goes out together with the first piece.
-    advance(conn, world);
+    if head_only {
+        advance(conn, world);
+    }
 }
 
 fn write_head(conn: &mut Conn, asked: &Asked, status: u16, content_type: &str, length: Length, extra: &str) {
@@ -461,19 +499,30 @@ pub fn advance(conn: &mut Conn, world: &mut World) {
     if body.reading {
         return;
     }
+    let (memory, pipe) = (conn.out.take_piece(), conn.out.take_pipe());
     if body.left == 0 {
-        conn.out.take_piece();
         if let Some(transfer) = end(conn, world) {
             finished(conn, world, &transfer.name, transfer.keep_alive);
         }
         return;
     }
-    let memory = world.files.memory(conn.out.take_piece(), body.left);
-    body.held = memory.len();
+    let memory = if body.share.take().is_some() { Vec::new() } else { memory };
+    if let Way::Open = body.way {
+        body.way = world.files.pipe(body.left).map_or(Way::Memory, |right| Way::Pipe { _right: right });
+    }
     body.reading = true;
     transfer.since = world.now;
-    let want = usize::try_from(body.left).unwrap_or(usize::MAX).min(memory.len());
-    let task = Task::Read { file: body.file.clone(), at: body.at, memory, want };
+    let (file, at) = (body.file.clone(), body.at);
+    let want = usize::try_from(body.left).unwrap_or(usize::MAX);
+    let task = match body.way {
+        Way::Pipe { .. } => Task::Fill { file, at, pipe, want },
+        _ => {
+            let memory = world.files.memory(memory, body.left);
+            body.held = memory.len();
+            let want = want.min(memory.len());
+            Task::Read { file, at, memory, want }
+        }
+    };
     if !world.files.ask(conn.id, task) {
         world.files.release(body.held);
         cut_off(conn, world, "too many files are being read");

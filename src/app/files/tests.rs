@@ -1,6 +1,9 @@
+use super::begin::Begin;
 use super::*;
 use crate::conf;
 use crate::proto::http::request::Requests;
+use crate::wire::flv_index::Seek;
+use crate::wire::mp4::index::Span;
 
 fn request(text: &str) -> Request {
     Requests::default().feed(&mut format!("{text}\r\n\r\n").as_bytes()).unwrap().unwrap()
@@ -29,17 +32,26 @@ fn a_host_and_a_path_lead_to_a_directory() {
     assert_eq!(found(&Config::default(), "x", "/.."), None);
 }
 
+fn begins(target: &str) -> Option<Begin> {
+    let request = request(&format!("GET {target} HTTP/1.1"));
+    begin::asked(&request, &path::parse(&request.path).unwrap())
+}
+
 #[test]
-fn a_start_is_for_flv_files() {
-    let of = |target: &str| {
-        let request = request(&format!("GET {target} HTTP/1.1"));
-        seek(&request, &path::parse(&request.path).unwrap())
-    };
-    assert_eq!(of("/a.flv?start=5000"), Some(Seek::Byte(5000)));
+fn a_start_is_bytes_or_seconds() {
+    assert_eq!(begins("/a.flv?start=5000"), Some(Begin::Flv(Seek::Byte(5000))));
+    assert_eq!(begins("/a.FLV?x=1&start_time=1.5"), Some(Begin::Flv(Seek::Time(1500))));
     for (text, milliseconds) in [(".5", 500), ("2.", 2000), ("61.0239", 61_023)] {
-        assert_eq!(of(&format!("/a.flv?start_time={text}")), Some(Seek::Time(milliseconds)), "{text}");
+        let target = format!("/a.flv?start_time={text}");
+        assert_eq!(begins(&target), Some(Begin::Flv(Seek::Time(milliseconds))), "{text}");
     }
-    assert_eq!(of("/a.FLV?x=1&start_time=1.5"), Some(Seek::Time(1500)));
+    assert_eq!(begins("/a.flv?start=18446744073709551615"), Some(Begin::Flv(Seek::Byte(u64::MAX))));
+    let mp4 = |start_ms, end_ms| Some(Begin::Mp4(Span { start_ms, end_ms }));
+    assert_eq!(begins("/a.mp4?start=5.25"), mp4(5250, None));
+    assert_eq!(begins("/a.M4A?end=7&start=5"), mp4(5000, Some(7000)));
+    assert_eq!(begins("/a.mov?start=x&end=7"), mp4(0, Some(7000)));
+    assert_eq!(begins("/a.mp4?start=7&end=7"), mp4(7000, None));
+    assert_eq!((begins("/a.mp4?start=1e300"), begins("/a.mp4?start=99999999999999999999")), (None, None));
     for target in [
         "/a.flv",
         "/a.flv?start=0",
@@ -53,12 +65,29 @@ fn a_start_is_for_flv_files() {
         "/a.flv?start_time=inf",
         "/a.flv?start_time=-5",
         "/a.flv?restart=5",
-        "/a.mp4?start=5000",
         "/a.flv/?start=5",
+        "/a.mp4",
+        "/a.mp4?start=0",
+        "/a.mp4?start=-0.5",
+        "/a.mp4?start=nan&end=inf",
+        "/a.mp4?start_time=5",
+        "/a.mp4/?start=5",
+        "/a.ts?start=5",
     ] {
-        assert_eq!(of(target), None, "{target}");
+        assert_eq!(begins(target), None, "{target}");
     }
-    assert_eq!(of("/a.flv?start=18446744073709551615"), Some(Seek::Byte(u64::MAX)));
+}
+
+#[test]
+fn a_range_in_the_query_is_for_mp4_files() {
+    let of = |target: &str| {
+        let request = request(&format!("GET {target} HTTP/1.1"));
+        begin::range(&request, &path::parse(&request.path).unwrap())
+    };
+    for target in ["/a.mp4?range=5-9", "/a.mp4?x=1&bytes=5-9", "/a.mp4?range=bytes=5-9"] {
+        assert_eq!(of(target).as_deref(), Some("bytes=5-9"), "{target}");
+    }
+    assert_eq!((of("/a.flv?range=5-9"), of("/a.mp4?xrange=5-9")), (None, None));
 }
 
 #[test]

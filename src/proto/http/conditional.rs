@@ -69,6 +69,11 @@ impl Conditions {
         self.if_none_match.as_deref().is_some_and(|tags| listed(tags, etag, true))
     }
 
+    /// Takes a range that did not come in a header; one that did goes before.
+    pub fn or_range(&mut self, range: String) {
+        self.range.get_or_insert(range);
+    }
+
     /// Whether there is a `Range`, readable or not.
     pub fn names_a_part(&self) -> bool {
         self.range.is_some()

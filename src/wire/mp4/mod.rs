@@ -7,9 +7,11 @@
 
 pub mod config;
 pub mod fragment;
+pub mod index;
 pub mod init;
 pub mod read;
 pub mod sample;
+mod table;
 #[cfg(test)]
 mod tests;
 
