@@ -20,6 +20,7 @@ mod kit;
 mod logs;
 mod media;
 mod page;
+mod players;
 mod process;
 mod reload;
 mod samples;
