@@ -55,6 +55,30 @@ fn the_page_is_asked_for_again_only_when_it_changed() {
     assert!(String::from_utf8(http.body(&head)).unwrap().ends_with("\"streams\":[]}"));
 }
 
+/// Who takes gzip gets it so, all others the same page plain; neither is mistaken for the other in a cache.
+#[test]
+fn the_page_is_packed_for_who_takes_it_so() {
+    let server = server("");
+    let fetch = |more: &str| {
+        let mut http = Http::connect(server.http);
+        http.get("/runnel/page.js", more);
+        let head = http.head();
+        assert_eq!((head.status, head.get("vary")), (200, Some("Accept-Encoding")));
+        (http.body(&head), head)
+    };
+    let ((plain, said), (packed, head)) = (fetch(""), fetch("Accept-Encoding: br, gzip\r\n"));
+    assert_eq!(said.get("content-encoding"), None);
+    assert_eq!(head.get("content-encoding"), Some("gzip"));
+    assert_ne!(head.get("etag"), said.get("etag"));
+    assert!(packed.len() * 2 < plain.len(), "{} and {} bytes", packed.len(), plain.len());
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/app/page/page.js");
+    assert!(plain == std::fs::read(source).unwrap());
+    let file = server.dir().join("page.js.gz");
+    std::fs::write(&file, packed).unwrap();
+    let unpacked = Command::new("gzip").args(["-dc"]).arg(&file).output().unwrap();
+    assert!(unpacked.status.success() && unpacked.stdout == plain);
+}
+
 #[test]
 fn page_off_leaves_one_line() {
     let server = server("page off;");

@@ -55,6 +55,8 @@ pub struct Request {
     pub user_agent: Option<String>,
     /// `Range` and the conditions of the request.
     pub conditions: Conditions,
+    /// Whether the answer may be packed with gzip.
+    pub gzip: bool,
     /// The key of a WebSocket upgrade.
     pub websocket: Option<String>,
     body: u64,
@@ -228,6 +230,7 @@ fn target(target: &str) -> Result<Request, RequestError> {
         keep_alive: false,
         user_agent: None,
         conditions: Conditions::default(),
+        gzip: false,
         websocket: None,
         body: 0,
     })
@@ -253,6 +256,8 @@ fn field(request: &mut Request, name: &str, value: &[u8]) -> Result<(), RequestE
         request.private_network = text()?.eq_ignore_ascii_case("true");
     } else if name.eq_ignore_ascii_case("user-agent") {
         request.user_agent = text().ok().map(str::to_owned);
+    } else if name.eq_ignore_ascii_case("accept-encoding") {
+        request.gzip = text().is_ok_and(takes_gzip);
     } else if name.eq_ignore_ascii_case("sec-websocket-key") {
         request.websocket = text().ok().filter(|key| !key.is_empty()).map(str::to_owned);
     } else if name.eq_ignore_ascii_case("content-length") {
@@ -267,6 +272,15 @@ fn field(request: &mut Request, name: &str, value: &[u8]) -> Result<(), RequestE
         request.conditions.field(name, value);
     }
     Ok(())
+}
+
+/// Whether `Accept-Encoding` (RFC 9110, 12.5.3) names gzip, and does not do so to refuse it.
+fn takes_gzip(value: &str) -> bool {
+    value.split(',').any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        let refused = weight.trim().strip_prefix("q=").is_some_and(|q| q.trim_matches(['0', '.']).is_empty());
+        name.trim().eq_ignore_ascii_case("gzip") && !refused
+    })
 }
 
 #[cfg(test)]
@@ -304,6 +318,16 @@ mod tests {
         let mut requests = Requests::default();
         let found: Vec<_> = TWO.iter().flat_map(|b| all(&mut requests, &[*b]).unwrap()).collect();
         assert_eq!(found, whole);
+    }
+
+    #[test]
+    fn gzip_is_taken_by_who_says_so() {
+        for value in ["gzip", "deflate, gzip", "br;q=1.0, GZIP;q=0.5, *;q=0", "gzip ;q=1"] {
+            assert!(takes_gzip(value), "{value}");
+        }
+        for value in ["", "identity", "br", "gzip;q=0", "gzip; q=0.00, br", "xgzip"] {
+            assert!(!takes_gzip(value), "{value}");
+        }
     }
 
     #[test]
