@@ -10,7 +10,8 @@ use std::time::Duration;
 fn server(http: &str) -> Server {
     Server::start(&format!(
         "listen 127.0.0.1:$RTMP;\nhttp_server {{ enabled on; listen 127.0.0.1:$HTTP; {http} }}\n\
-         vhost __defaultVhost__ {{ http_remux {{ enabled on; no_stream 404; }} publish {{ resume_wait 5s; }} }}\n"
+         vhost __defaultVhost__ {{\nhttp_remux {{ enabled on; no_stream 404; }}\n\
+         hls {{ enabled on; hls_fragment 2; }}\npublish {{ resume_wait 5s; }}\n}}\n"
     ))
 }
 
@@ -26,7 +27,7 @@ fn a_person_finds_and_watches_a_stream_in_a_browser() {
     command.args(["--clip".into(), clips::av(), "--other".into(), clips::other()]);
     command.args(["--shots".into(), e2e_dir(), "--source".into(), root.join("src/app/page")]);
     let mut page = Proc::spawn("site", server.dir(), command);
-    page.success(Duration::from_secs(180));
+    page.success(Duration::from_secs(240));
     crate::support::note(&format!("page: {}", page.log().lines().last().unwrap_or_default()));
 }
 

@@ -51,6 +51,15 @@ function publish(clip, name) {
   publishers.set(name, child);
 }
 
+/** The picture without end, the sound from `start` on or up to `end`, in seconds. */
+function publishPartly(clip, name, { start, end }) {
+  const url = `${options.rtmp}/live/${name}`;
+  const picture = ["-re", "-stream_loop", "-1", "-i", clip];
+  const sound = [...(start ? ["-itsoffset", String(start), "-stream_loop", "-1"] : ["-t", String(end)]), "-re", "-i", clip];
+  const args = [...picture, ...sound, "-map", "0:v", "-map", "1:a", "-c", "copy", "-max_interleave_delta", "100000", "-f", "flv", url];
+  publishers.set(name, spawn("ffmpeg", ["-nostdin", "-loglevel", "error", ...args], { stdio: "inherit" }));
+}
+
 function unpublish(name) {
   publishers.get(name)?.kill("SIGKILL");
   publishers.delete(name);
@@ -151,6 +160,14 @@ function faultsOfPage() {
   return faults;
 }
 
+/** What the rules of axe find. It is put in by the browser's own means: the page's policy lets no other script run. */
+async function axe(page) {
+  await page.evaluate(axeSource);
+  const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+  return found.violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((node) => node.html.slice(0, 100))}`);
+}
+const axeSource = readFileSync(modules.resolve("axe-core/axe.min.js"), "utf8");
+
 const DESK = { width: 1180, height: 860 };
 const VIEWS = [
   ["light", "light", DESK],
@@ -167,6 +184,7 @@ async function everyView(page, what) {
     await new Promise((done) => setTimeout(done, 400));
     await page.screenshot({ path: join(options.shots, `page-${what}-${name}.png`), fullPage: true });
     assert.deepEqual(await page.evaluate(faultsOfPage), [], `${what}, ${name}`);
+    assert.deepEqual(await axe(page), [], `${what}, ${name}`);
   }
   await page.setViewportSize(DESK);
 }
@@ -295,7 +313,7 @@ async function keys(page) {
 
 async function addresses(page) {
   const ways = await page.locator("#ways code").allTextContents();
-  for (const url of [`${options.rtmp}/live/x`, new URL("/live/x.flv", options.base).href, new URL("/live/x.mp4", options.base).href]) {
+  for (const url of [`${options.rtmp}/live/x`, ...["flv", "ts", "m3u8", "mp4"].map((end) => new URL(`/live/x.${end}`, options.base).href)]) {
     assert.ok(ways.includes(url), `${url} in ${ways}`);
   }
   await page.locator("#ways button").first().click();
@@ -333,6 +351,54 @@ async function encoders(page) {
   await page.keyboard.press("Escape");
   await page.locator("#list").waitFor();
   assert.match(await focused(page), /live\/x/);
+}
+
+/** Sound that begins long after the picture, and sound that stops while the picture goes on: the picture goes on with either. */
+async function partlySilent(page) {
+  const sound = () => page.evaluate(() => document.getElementById("video").webkitAudioDecodedByteCount);
+  publishPartly(options.clip, "late", { start: 6 });
+  await page.goto(`${options.base}#/live/late`);
+  await plays(page, 2, 640);
+  await until("the sound is heard", async () => (await sound()) > 5_000);
+  assert.equal((await plays(page, 3, 640)).stats.Reconnects, "0");
+  await near(page);
+  unpublish("late");
+
+  publishPartly(options.clip, "stops", { end: 5 });
+  await page.goto(`${options.base}#/live/stops`);
+  await plays(page, 3, 640);
+  const heard = await sound();
+  const seen = await plays(page, 9, 640);
+  assert.equal(seen.stats.Reconnects, "0");
+  assert.ok((await sound()) > heard, "there is silence in place of the sound");
+  await near(page);
+  unpublish("stops");
+}
+
+/** As on an iPhone, which has `ManagedMediaSource` alone, and where there is neither: then the browser plays HLS by itself. */
+async function otherBrowsers(page) {
+  publish(options.clip, "x");
+  await page.addInitScript(() => {
+    const way = new URLSearchParams(location.search).get("as");
+    if (!way) return;
+    if (way === "iphone") window.ManagedMediaSource = window.MediaSource;
+    delete window.MediaSource;
+    if (way === "old") HTMLMediaElement.prototype.canPlayType = (type) => (type.includes("mpegurl") ? "maybe" : "");
+    if (way === "none") HTMLMediaElement.prototype.canPlayType = () => "";
+  });
+  await page.goto(`${options.base}?as=iphone#/live/x`);
+  const seen = await plays(page, 2, 640);
+  assert.equal(seen.stats.Reconnects, "0");
+  assert.ok(await page.evaluate(() => document.getElementById("video").disableRemotePlayback), "without it an iPhone opens no source");
+  await page.goto("about:blank");
+  await page.goto(`${options.base}?as=old#/live/x`);
+  const hls = new URL("/live/x.m3u8", options.base).href;
+  await until("HLS is what it plays", () => page.evaluate((url) => document.getElementById("video").src === url, hls));
+  await page.goto("about:blank");
+  await page.goto(`${options.base}?as=none#/live/x`);
+  await until("it says that it cannot", async () => /cannot play this stream. The addresses below/.test(await text(page, "#veil-text")));
+  await page.goto("about:blank");
+  unpublish("x");
 }
 
 /** A road to the server that can be cut, and held up. */
@@ -399,7 +465,7 @@ try {
   page.on("console", (message) => message.type() === "error" && messages.push(message.text()));
   page.on("pageerror", (error) => messages.push(String(error)));
   let seen;
-  for (const [name, run] of Object.entries({ nothingLive, list, watch, codecs, keys, addresses, encoders, network })) {
+  for (const [name, run] of Object.entries({ nothingLive, list, watch, codecs, keys, addresses, encoders, network, partlySilent, otherBrowsers })) {
     step = name;
     seen = (await run(page)) ?? seen;
   }
