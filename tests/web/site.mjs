@@ -191,14 +191,15 @@ async function everyView(page, what) {
 
 // ---- the page
 
-const text = (page, selector) => page.locator(selector).first().textContent();
+/** Where a line must not break means nothing here. */
+const text = async (page, selector) => (await page.locator(selector).first().textContent()).replaceAll("\u00a0", " ");
 const focused = (page) => page.evaluate(() => document.activeElement?.id || document.activeElement?.textContent);
 
 /** What the player shows. */
 function look(page) {
   return page.evaluate(() => {
     const video = document.getElementById("video");
-    const stats = Object.fromEntries([...document.querySelectorAll("#stats div")].map((div) => [div.firstChild.textContent, div.lastChild.textContent]));
+    const stats = Object.fromEntries([...document.querySelectorAll("#stats div")].map((div) => [div.firstChild.textContent, div.lastChild.textContent.replaceAll("\u00a0", " ")]));
     const quality = video.getVideoPlaybackQuality();
     return {
       state: document.getElementById("stage").dataset.state,

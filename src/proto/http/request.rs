@@ -59,7 +59,8 @@ pub struct Request {
     pub gzip: bool,
     /// The key of a WebSocket upgrade.
     pub websocket: Option<String>,
-    body: u64,
+    body: Option<u64>,
+    told_host: Option<String>,
 }
 
 /// Why a request cannot be read. The connection is closed after the answer.
@@ -147,7 +148,7 @@ impl Requests {
             *input = rest;
             if at_line_start && blank || self.head.ends_with(b"\n\r\n") {
                 let request = parse(&std::mem::take(&mut self.head))?;
-                self.skip = request.body;
+                self.skip = request.body.unwrap_or(0);
                 self.skip_body(input);
                 return Ok(Some(request));
             }
@@ -201,6 +202,8 @@ fn parse(head: &[u8]) -> Result<Request, RequestError> {
     for header in parsed.headers.iter() {
         field(&mut request, header.name, header.value)?;
     }
+    let told = request.told_host.take();
+    request.host = request.host.or(told);
     Ok(request)
 }
 
@@ -232,15 +235,21 @@ fn target(target: &str) -> Result<Request, RequestError> {
         conditions: Conditions::default(),
         gzip: false,
         websocket: None,
-        body: 0,
+        body: None,
+        told_host: None,
     })
 }
 
 fn field(request: &mut Request, name: &str, value: &[u8]) -> Result<(), RequestError> {
     let text = || std::str::from_utf8(value).map(str::trim).map_err(|_| RequestError::Malformed);
     if name.eq_ignore_ascii_case("host") {
-        if request.host.is_none() {
-            request.host = Some(text()?.to_owned());
+        // One more that says otherwise is how requests are smuggled past a proxy (RFC 9112, 3.2). An absolute target has
+        // set the host already, and counts.
+        match std::mem::replace(&mut request.told_host, Some(text()?.to_owned())) {
+            Some(before) if Some(&before) != request.told_host.as_ref() => {
+                return Err(RequestError::Malformed);
+            }
+            _ => {}
         }
     } else if name.eq_ignore_ascii_case("connection") {
         for token in text()?.split(',').map(str::trim) {
@@ -265,7 +274,9 @@ fn field(request: &mut Request, name: &str, value: &[u8]) -> Result<(), RequestE
         if length > MAX_SKIPPED_BODY {
             return Err(RequestError::Body);
         }
-        request.body = length;
+        if request.body.replace(length).is_some_and(|before| before != length) {
+            return Err(RequestError::Malformed);
+        }
     } else if name.eq_ignore_ascii_case("transfer-encoding") {
         return Err(RequestError::Body);
     } else if let Ok(value) = text() {
@@ -347,6 +358,9 @@ mod tests {
         assert_eq!(error(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"), RequestError::Body);
         assert_eq!(error(b"POST / HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n"), RequestError::Body);
         assert_eq!(error(b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"), RequestError::Malformed);
+        let twice = b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n";
+        assert_eq!(error(twice), RequestError::Malformed);
+        assert_eq!(error(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"), RequestError::Malformed);
     }
 
     #[test]
