@@ -23,6 +23,7 @@ mod media;
 mod page;
 mod players;
 mod process;
+mod proxy;
 mod reload;
 mod samples;
 mod service;

@@ -245,12 +245,11 @@ fn field(request: &mut Request, name: &str, value: &[u8]) -> Result<(), RequestE
     if name.eq_ignore_ascii_case("host") {
         // One more that says otherwise is how requests are smuggled past a proxy (RFC 9112, 3.2). An absolute target has
         // set the host already, and counts.
-        match std::mem::replace(&mut request.told_host, Some(text()?.to_owned())) {
-            Some(before) if Some(&before) != request.told_host.as_ref() => {
-                return Err(RequestError::Malformed);
-            }
-            _ => {}
+        let host = text()?.to_owned();
+        if request.told_host.as_ref().is_some_and(|before| *before != host) {
+            return Err(RequestError::Malformed);
         }
+        request.told_host = Some(host);
     } else if name.eq_ignore_ascii_case("connection") {
         for token in text()?.split(',').map(str::trim) {
             if token.eq_ignore_ascii_case("close") {
