@@ -1,7 +1,7 @@
 //! The same stream in other containers over HTTP: what arrives is what was published, and ffmpeg finds nothing to say.
 use crate::support::clips;
 use crate::support::frames;
-use crate::support::http::Http;
+use crate::support::http::{Http, Viewer};
 use crate::support::poll;
 use crate::support::proc::Proc;
 use crate::support::server::Server;
@@ -176,14 +176,15 @@ fn a_container_that_cannot_carry_the_stream_is_refused_with_the_reason() {
 #[test]
 fn mp4_carries_every_frame() {
     let server = Server::vhost(
-        "http_remux { enabled on; mount [vhost]/[app]/[stream].mp4; no_stream wait; wait 10s; }\n\
+        "http_remux { enabled on; mount [vhost]/[app]/[stream].mp4 [vhost]/[app]/[stream].flv; no_stream wait; wait 10s; }\n\
          publish { resume_wait 0; }",
     );
     let clip = clips::av();
     let (mut early, whole) = viewer(&server, "x.mp4");
     assert!(poll(Duration::from_secs(10), || server.connections() >= 1));
     let mut publisher = Publisher::Ffmpeg5.publish(&server, &clip, "x");
-    std::thread::sleep(Duration::from_secs(3));
+    // Past its second keyframe, the one before the last.
+    Viewer::join(server.http, "/live/x.flv").until(CLIP, |tag| tag.is_picture() && tag.ts > 3000);
     let late_url = server.http_url("x").replace(".flv", ".mp4");
     let late_file = server.dir().join("late.mp4");
     let mut command = Command::new("curl");

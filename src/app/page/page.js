@@ -357,7 +357,9 @@ function showState() {
   $("veil").classList.toggle("still", state === "failed" || Boolean(absent));
   put($("veil-text"), text);
   $("stage").dataset.state = state;
-  $("only").hidden = Boolean(text) || !stream?.audio || Boolean(stream.video);
+  const sound = Boolean(stream?.audio && !stream.video);
+  $("stage").classList.toggle("sound", sound);
+  $("only").hidden = Boolean(text) || !sound;
   const paused = state === "paused";
   setIcon($("play"), paused ? "play" : "pause", paused ? "Play" : "Pause");
   $("play").disabled = $("live").disabled = state === "idle" || state === "failed";
@@ -407,7 +409,7 @@ function awake() {
   stage.classList.remove("idle");
   clearTimeout(idleTimer);
   idleTimer = setTimeout(() => {
-    if (player.state === "playing" && !stage.querySelector(".bar :focus-visible")) stage.classList.add("idle");
+    if (player.state === "playing" && !stage.matches(".sound") && !stage.querySelector(".bar :focus-visible")) stage.classList.add("idle");
   }, 2_500);
 }
 
