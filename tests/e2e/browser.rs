@@ -61,7 +61,7 @@ fn near_live(page: Page) {
         Page::Of(library, end) => {
             let url = server.http_url("x").replace(".flv", end);
             // Of HLS with segments of two seconds no more is asked than that it does not fall far behind.
-            let delay = if end == ".flv" { "1.5" } else { "12" };
+            let delay = if end == ".flv" { "1.5" } else { "30" };
             let arguments = ["--player", library, "--url", &url, "--zero", &zero, "--delay", delay];
             (library, play(&server, library, &arguments))
         }

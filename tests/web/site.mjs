@@ -37,8 +37,10 @@ const FLAGS = [
 ];
 /** For what happens by itself. */
 const SOON = 20_000;
-/** The most that the page may be behind, in seconds. */
+/** The most that the page may be behind, in seconds: when all goes well, and where what was done to it may show for a while
+ * (after each stall the player keeps somewhat more in its buffer). */
 const MAX_DELAY = 1.5;
+const MAX_DELAY_AFTER = 5;
 /** A name that would become an element if it were taken for markup. */
 const MARKUP = "<b>bold";
 
@@ -267,8 +269,8 @@ async function list(page) {
 }
 
 /** The player comes close to live by itself, however busy the machine was. */
-async function near(page) {
-  await until("the player is close to live", async () => (await look(page)).delay < MAX_DELAY);
+async function near(page, limit = MAX_DELAY_AFTER) {
+  await until("the player is close to live", async () => (await look(page)).delay < limit, 2 * SOON);
   return look(page);
 }
 
@@ -279,7 +281,7 @@ async function watch(page) {
   await page.locator("#watch").waitFor();
   assert.equal(await focused(page), "watch-title");
   await plays(page, 4, 640);
-  const seen = await near(page);
+  const seen = await near(page, MAX_DELAY);
   assert.ok(seen.frames > 60 && seen.dropped < seen.frames / 2, `${seen.dropped} of ${seen.frames} frames dropped`);
   assert.equal(seen.stats.Reconnects, "0");
   assert.match(seen.stats.Picture, /640 × 360 · H\.264 High/);
@@ -446,7 +448,7 @@ async function network(page) {
     await plays(page, 2, 640);
     return await until("live again", async () => {
       const now = await look(page);
-      return now.state === "playing" && now.delay < MAX_DELAY && now;
+      return now.state === "playing" && now.delay < MAX_DELAY_AFTER && now;
     });
   } finally {
     await page.goto("about:blank");
