@@ -510,10 +510,16 @@ impl World {
         let now = self.now;
         let live = self.hub.get_mut(id)?;
         live.waiting.push(conn);
-        if live.can_start(now) {
-            self.actions.push_back(Action::Start(id));
+        let since = live.stream.feed.end();
+        match live.stream.ready_at() {
+            _ if live.can_start(now) => self.actions.push_back(Action::Start(id)),
+            // Its publisher may send no more that would have it looked at.
+            Some(at) if matches!(live.publisher, Publisher::Live(_)) => {
+                self.timers.set(Timer::Stream(id), at)
+            }
+            _ => {}
         }
-        Some((id, live.stream.feed.end()))
+        Some((id, since))
     }
 
     /// The connection waits no longer.

@@ -6,6 +6,9 @@
 //!   /runnel/streams.json    what is live on the host that is asked for (`listing`)
 //! ```
 //!
+//! The files lie beside this one; what is part of the program is each packed by gzip, as nearly every client takes it, and
+//! it is unpacked for who does not. A test keeps the two equal.
+//!
 //! Paths are matched as a whole, so an app may be called `runnel`. The files carry an entity tag of their content and
 //! are asked for anew each time, which costs an empty answer while they are the same. A policy lets the page run its
 //! own scripts and reach its own server only. The list has no cross-origin headers: pages of other hosts may play a
@@ -17,6 +20,8 @@ use super::listing;
 use super::world::World;
 use crate::proto::http::request::{Method, Request};
 use crate::proto::http::response::{Cors, Head, Length};
+use crate::wire::inflate;
+use std::borrow::Cow;
 
 /// What every answer says besides.
 const SAFE: &str = "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n";
@@ -25,13 +30,22 @@ const POLICY: &str = "Content-Security-Policy: default-src 'none'; script-src 's
     img-src 'self' blob:; media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'self'; require-trusted-types-for 'script'\r\n";
 
+/// Bytes of a file of the page at most.
+const MAX_FILE: usize = 128 << 10;
+
 /// A file in the program.
 #[derive(Debug)]
 struct File {
     path: &'static str,
     content_type: &'static str,
-    body: &'static [u8],
+    packed: &'static [u8],
     tag: u64,
+}
+
+impl File {
+    fn plain(&self) -> Vec<u8> {
+        inflate::gunzip(self.packed, MAX_FILE).unwrap_or_default()
+    }
 }
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -39,17 +53,17 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 static FILES: [File; 7] = [
-    file("/", HTML, include_bytes!("page/index.html")),
-    file("/runnel/page.css", CSS, include_bytes!("page/page.css")),
-    file("/runnel/page.js", SCRIPT, include_bytes!("page/page.js")),
-    file("/runnel/player.js", SCRIPT, include_bytes!("page/player.js")),
-    file("/runnel/mp4.js", SCRIPT, include_bytes!("page/mp4.js")),
-    file("/runnel/qr.js", SCRIPT, include_bytes!("page/qr.js")),
-    file("/runnel/icon.svg", "image/svg+xml", include_bytes!("page/icon.svg")),
+    file("/", HTML, include_bytes!("page/index.html.gz")),
+    file("/runnel/page.css", CSS, include_bytes!("page/page.css.gz")),
+    file("/runnel/page.js", SCRIPT, include_bytes!("page/page.js.gz")),
+    file("/runnel/player.js", SCRIPT, include_bytes!("page/player.js.gz")),
+    file("/runnel/mp4.js", SCRIPT, include_bytes!("page/mp4.js.gz")),
+    file("/runnel/qr.js", SCRIPT, include_bytes!("page/qr.js.gz")),
+    file("/runnel/icon.svg", "image/svg+xml", include_bytes!("page/icon.svg.gz")),
 ];
 
-const fn file(path: &'static str, content_type: &'static str, body: &'static [u8]) -> File {
-    File { path, content_type, body, tag: fnv1a(body) }
+const fn file(path: &'static str, content_type: &'static str, packed: &'static [u8]) -> File {
+    File { path, content_type, packed, tag: fnv1a(packed) }
 }
 
 /// The FNV-1a hash of a file, as its entity tag.
@@ -88,11 +102,14 @@ pub fn find(world: &World, request: &Request) -> Option<Resource> {
 pub fn answer(conn: &mut Conn, world: &mut World, request: &Request, resource: Resource) {
     match resource.0 {
         Kind::File(file) => {
-            let tag = format!("\"{:016x}\"", file.tag);
+            let (coding, header) = if request.gzip { ("z", "Content-Encoding: gzip\r\n") } else { ("", "") };
+            let tag = format!("\"{:016x}{coding}\"", file.tag);
             let same = request.conditions.knows(&tag);
             let policy = if file.content_type == HTML { POLICY } else { "" };
-            let extra = format!("Cache-Control: no-cache\r\nETag: {tag}\r\n{SAFE}{policy}");
-            send(conn, world, request, file.content_type, &extra, (!same).then_some(file.body));
+            let vary = "Cache-Control: no-cache\r\nVary: Accept-Encoding\r\n";
+            let extra = format!("{vary}{header}ETag: {tag}\r\n{SAFE}{policy}");
+            let body = if request.gzip { Cow::Borrowed(file.packed) } else { Cow::Owned(file.plain()) };
+            send(conn, world, request, file.content_type, &extra, (!same).then_some(&body));
         }
         Kind::Streams => match listing::json(world, request.host.as_deref(), &request.query) {
             Ok(body) => {
@@ -177,7 +194,7 @@ mod tests {
 
     #[test]
     fn every_file_that_the_page_names_is_there() {
-        let text = |file: &File| String::from_utf8(file.body.to_vec()).unwrap();
+        let text = |file: &File| String::from_utf8(file.plain()).unwrap();
         let all: String = FILES.iter().map(text).collect();
         for file in &FILES {
             let name = file.path.rsplit('/').next().unwrap();
@@ -189,8 +206,27 @@ mod tests {
                 file.path
             );
         }
-        let size: usize = FILES.iter().map(|file| file.body.len()).sum();
-        assert!(size < 120_000, "{size} bytes: too many to stay below 40 KB compressed");
+        let size: usize = FILES.iter().map(|file| file.packed.len()).sum();
+        assert!(size < 40_000, "{size} bytes");
+    }
+
+    /// With `RUNNEL_UPDATE=1` it packs them anew.
+    #[test]
+    fn what_is_packed_is_what_is_written() {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/app/page");
+        for file in &FILES {
+            let name = Some(file.path.rsplit('/').next().unwrap()).filter(|name| !name.is_empty());
+            let path = dir.join(name.unwrap_or("index.html"));
+            if std::env::var_os("RUNNEL_UPDATE").is_some() {
+                let done = std::process::Command::new("gzip").args(["-9nfk"]).arg(&path).status().unwrap();
+                assert!(done.success());
+                continue;
+            }
+            let written = std::fs::read(&path).unwrap();
+            let same = file.plain() == written;
+            assert!(same, "{}: run RUNNEL_UPDATE=1 cargo test --lib page", path.display());
+            assert!(written.len() < MAX_FILE && file.packed.ends_with(&(written.len() as u32).to_le_bytes()));
+        }
     }
 
     #[test]

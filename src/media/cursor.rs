@@ -92,8 +92,8 @@ impl Default for Join {
 
 #[derive(Debug, Clone)]
 enum At {
-    /// Looking for a place to start, from frame `next` on.
-    Waiting,
+    /// Looking for a place to start, from frame `next` on; `since`: the time at which it began to.
+    Waiting { since: Option<u64> },
     /// Sending header `index` of `set`; the frame `next` follows.
     Headers { set: Rc<CodecSet>, index: usize },
     /// Sending frames from `next` on.
@@ -128,7 +128,7 @@ impl Cursor {
         let Join { gop_cache, filter, since, rebase, exact } = join;
         let newest = feed.last_key().filter(|_| gop_cache && filter.video).unwrap_or_else(|| feed.end());
         Cursor {
-            at: At::Waiting,
+            at: At::Waiting { since: None },
             next: newest.min(since.unwrap_or(u64::MAX)),
             offset: 0,
             part: None,
@@ -199,7 +199,7 @@ impl Cursor {
             let resume = if start == Start::Anywhere { feed.base() } else { feed.end() };
             self.leap(feed, feed.last_key().unwrap_or(resume), true);
         }
-        if matches!(self.at, At::Waiting) {
+        if matches!(self.at, At::Waiting { .. }) {
             self.find_start(feed, start);
         }
     }
@@ -213,7 +213,9 @@ impl Cursor {
             skipped.ms = skipped.ms.saturating_add(dts.saturating_sub(self.last_sent_dts));
         }
         self.next = to;
-        self.at = At::Waiting;
+        if !matches!(self.at, At::Waiting { .. }) {
+            self.at = At::Waiting { since: None };
+        }
     }
 
     fn find_start(&mut self, feed: &Feed, rule: Start) {
@@ -250,11 +252,11 @@ impl Cursor {
         };
     }
 
-    fn waited_enough(&self, feed: &Feed) -> bool {
-        match (feed.get(self.next), feed.newest()) {
-            (Some(first), Some(newest)) => newest.dts.saturating_sub(first.dts) >= MAX_KEY_WAIT_MS,
-            _ => false,
-        }
+    /// The feed may be shorter than the wait: where it began is kept, not looked up.
+    fn waited_enough(&mut self, feed: &Feed) -> bool {
+        let (At::Waiting { since }, Some(newest)) = (&mut self.at, feed.newest()) else { return false };
+        let first = feed.get(self.next).unwrap_or(newest);
+        newest.dts.saturating_sub(*since.get_or_insert(first.dts)) >= MAX_KEY_WAIT_MS
     }
 
     fn timestamp(&self, dts: u64) -> u64 {
@@ -270,7 +272,7 @@ impl Cursor {
         let part = self.part.as_deref().map(|frame| (Step::Frame, self.unit(frame)));
         let next = self.next.saturating_add(u64::from(part.is_some()));
         let (headers, frames) = match &self.at {
-            At::Waiting => (&[][..], u64::MAX),
+            At::Waiting { .. } => (&[][..], u64::MAX),
             At::Headers { set, index } => (set.headers().get(*index..).unwrap_or_default(), next),
             At::Frames => (&[][..], next),
         };
@@ -642,6 +644,23 @@ mod tests {
         assert!(take(&mut cursor, &publisher.feed, FLV, usize::MAX).is_empty());
         publisher.run(200);
         assert!(!take(&mut cursor, &publisher.feed, FLV, usize::MAX).is_empty());
+    }
+
+    #[test]
+    fn it_does_so_in_a_feed_that_is_shorter_than_the_wait() {
+        let limits = Limits { max_ms: 2000, max_gop_frames: 50, ..Limits::default() };
+        let mut publisher = Publisher::new(u64::MAX, limits);
+        publisher.run(500);
+        publisher.feed.trim(None);
+        let mut cursor = Cursor::join(&publisher.feed, Join::default());
+        let mut waited = 0;
+        while take(&mut cursor, &publisher.feed, FLV, usize::MAX).is_empty() {
+            publisher.run(100);
+            publisher.feed.trim(Some(cursor.position()));
+            waited += 100 * 40;
+            assert!(waited < 2 * MAX_KEY_WAIT_MS, "it waits for ever");
+        }
+        assert!(waited >= MAX_KEY_WAIT_MS);
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod bits;
 pub mod flv;
 pub mod flv_index;
 pub mod hevc;
+pub mod inflate;
 pub mod mp3;
 pub mod mp4;
 pub mod names;

@@ -1,7 +1,7 @@
 //! The same stream in other containers over HTTP: what arrives is what was published, and ffmpeg finds nothing to say.
 use crate::support::clips;
 use crate::support::frames;
-use crate::support::http::Http;
+use crate::support::http::{Http, Viewer};
 use crate::support::poll;
 use crate::support::proc::Proc;
 use crate::support::server::Server;
@@ -14,7 +14,8 @@ const CLIP: Duration = Duration::from_secs(40);
 
 /// A server with every container, where viewers may come first, and get the sound from the stream's start.
 fn every_container() -> Server {
-    let mounts = ["flv", "ts", "aac", "mp3"].map(|end| format!("[vhost]/[app]/[stream].{end}")).join(" ");
+    let mounts =
+        ["flv", "ts", "aac", "mp3", "mp4"].map(|end| format!("[vhost]/[app]/[stream].{end}")).join(" ");
     Server::vhost(&format!(
         "http_remux {{ enabled on; mount {mounts}; no_stream wait; wait 10s; }}\n\
          publish {{ resume_wait 0; }}"
@@ -46,6 +47,35 @@ pub(crate) fn units(path: &Path, kind: &str, filter: &str) -> Vec<String> {
     lines.map(|line| line.split(',').nth(5).unwrap().trim().to_owned()).collect()
 }
 
+/// Decoding and presentation times of the frames of one kind, in milliseconds from the end of the last one.
+fn times(path: &Path, kind: &str) -> Vec<[f64; 2]> {
+    let out = Command::new(tools::ffmpeg7())
+        .args(["-hide_banner", "-loglevel", "error", "-nostdin", "-copyts", "-i"])
+        .arg(path)
+        .args(["-map", &format!("0:{kind}"), "-c", "copy", "-f", "framemd5", "-"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    let base = text.lines().find_map(|line| line.strip_prefix("#tb 0: 1/")).unwrap().parse::<f64>().unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let all: Vec<[f64; 2]> = lines
+        .map(|line| {
+            [1, 2].map(|n| line.split(',').nth(n).unwrap().trim().parse::<f64>().unwrap() * 1000.0 / base)
+        })
+        .collect();
+    let end = all[all.len() - 1][0];
+    all.iter().map(|times| times.map(|time| time - end)).collect()
+}
+
+/// Fails unless the frames of a file have the times of the last ones of the clip, but for rounding to milliseconds.
+fn same_times(path: &Path, clip: &Path, kind: &str) {
+    let (got, sent) = (times(path, kind), times(clip, kind));
+    assert!(got.len() <= sent.len() && got.len() > 100);
+    for (got, sent) in got.iter().rev().zip(sent.iter().rev()) {
+        assert!((0..2).all(|n| (got[n] - sent[n]).abs() <= 2.0), "{}: {got:?} for {sent:?}", path.display());
+    }
+}
+
 /// Fails when the decoder has anything to say.
 pub(crate) fn assert_decodes(path: &Path) {
     let out = Command::new(tools::ffmpeg7())
@@ -65,9 +95,12 @@ fn ts_aac_and_mp3_carry_every_frame() {
         ("hevc", Publisher::Ffmpeg7, clips::hevc()),
         ("mp3", Publisher::Ffmpeg5, clips::mp3()),
         ("sound", Publisher::Ffmpeg5, clips::audio_only()),
+        ("av1", Publisher::Ffmpeg7, clips::av1()),
     ];
-    let names = ["avc.ts", "avc.aac", "hevc.ts", "mp3.ts", "mp3.mp3", "sound.ts", "sound.aac"];
-    let mut viewers = names.map(|name| viewer(&server, name));
+    let of_ts = ["avc.ts", "avc.aac", "hevc.ts", "mp3.ts", "mp3.mp3", "sound.ts", "sound.aac"];
+    let of_mp4 = ["hevc.mp4", "mp3.mp4", "sound.mp4", "av1.flv"];
+    let names: Vec<&str> = of_ts.into_iter().chain(of_mp4).collect();
+    let mut viewers: Vec<_> = names.iter().map(|name| viewer(&server, name)).collect();
     assert!(poll(Duration::from_secs(10), || server.connections() >= names.len()));
     let mut publishers =
         clips.each_ref().map(|(stream, publisher, clip)| publisher.publish(&server, clip, stream));
@@ -77,7 +110,7 @@ fn ts_aac_and_mp3_carry_every_frame() {
         assert_decodes(path);
     }
     let file = |name: &str| server.dir().join(name);
-    let [(_, _, avc), (_, _, hevc), (_, _, mp3), (_, _, sound)] = &clips;
+    let [(_, _, avc), (_, _, hevc), (_, _, mp3), (_, _, sound), (_, _, av1)] = &clips;
     // Parameter sets and delimiters come with each keyframe of MPEG-TS; an HEVC record may hold SEI as well.
     let avc_rest = "filter_units=remove_types=7-9";
     let hevc_rest = "filter_units=remove_types=32-40";
@@ -89,6 +122,17 @@ fn ts_aac_and_mp3_carry_every_frame() {
         let sent = units(clip, "v", &format!("{prefix},{rest}"));
         assert!(sent.len() > 100);
         assert!(units(&file(name), "v", rest) == sent, "{name}: the pictures differ");
+        same_times(&file(name), clip, "v");
+    }
+    // Those of a clip that begins with sound are joined at the keyframe behind it.
+    for (clip, name, early) in
+        [(hevc, "hevc.mp4", 0), (mp3, "mp3.mp4", 1), (sound, "sound.mp4", 0), (av1, "av1.flv", 0)]
+    {
+        let missing = frames::assert_tail(&frames::of(&file(name)), &frames::of(clip), name, 0);
+        assert!(
+            missing.iter().all(|(kind, count)| *count <= if kind == "audio" { early } else { 0 }),
+            "{name}: {missing:?}"
+        );
     }
     for (clip, name, filter) in [
         (avc, "avc.ts", "aac_adtstoasc"),
@@ -104,6 +148,9 @@ fn ts_aac_and_mp3_carry_every_frame() {
         // A stream is joined at its keyframe, and one frame of this clip's sound is before that.
         let early = sent.len() - got.len();
         assert!(early <= usize::from(clip == mp3), "{name}: {early} frames of sound are missing");
+        if name.ends_with(".ts") {
+            same_times(&file(name), clip, "a");
+        }
     }
     drop((viewers, publishers));
     server.assert_idle();
@@ -129,16 +176,15 @@ fn a_container_that_cannot_carry_the_stream_is_refused_with_the_reason() {
 #[test]
 fn mp4_carries_every_frame() {
     let server = Server::vhost(
-        "http_remux { enabled on; mount [vhost]/[app]/[stream].mp4; no_stream wait; wait 10s; }\n\
+        "http_remux { enabled on; mount [vhost]/[app]/[stream].mp4 [vhost]/[app]/[stream].flv; no_stream wait; wait 10s; }\n\
          publish { resume_wait 0; }",
     );
     let clip = clips::av();
     let (mut early, whole) = viewer(&server, "x.mp4");
     assert!(poll(Duration::from_secs(10), || server.connections() >= 1));
     let mut publisher = Publisher::Ffmpeg5.publish(&server, &clip, "x");
-    // Of 700 KB in four groups of pictures, the second has begun.
-    let received = || std::fs::metadata(&whole).is_ok_and(|file| file.len() > 300_000);
-    assert!(poll(CLIP, received), "{}", server.log());
+    // Past its second keyframe, the one before the last.
+    Viewer::join(server.http, "/live/x.flv").until(CLIP, |tag| tag.is_picture() && tag.ts > 3000);
     let late_url = server.http_url("x").replace(".flv", ".mp4");
     let late_file = server.dir().join("late.mp4");
     let mut command = Command::new("curl");

@@ -3,7 +3,7 @@ use crate::support::http::{Head, Http};
 use crate::support::proc::Proc;
 use crate::support::server::{Server, run_dir};
 use crate::support::tools::{self, Publisher};
-use crate::support::{clips, e2e_dir, note, poll};
+use crate::support::{clips, note, poll};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -428,15 +428,8 @@ fn page(hls: &str) -> String {
 }
 
 fn seen(server: &Server, hls: &str) -> String {
-    let mut command = Command::new(tools::node());
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/web/play.mjs"));
-    command.args(["--modules".into(), e2e_dir().join("web")]);
-    command.args(["--page", "hls.html", "--url", &url(server, "x"), "--seconds", "5"]);
-    command.args(["--profile".into(), server.dir().join("profile")]);
-    command.args(["--screenshot".into(), e2e_dir().join("hls.png")]);
-    let mut page = Proc::spawn("page", server.dir(), command);
-    page.success(Duration::from_secs(60));
-    let seen = page.log().lines().last().unwrap_or_default().to_owned();
+    let arguments = ["--player", "hls.js", "--url", &url(server, "x"), "--seconds", "5"];
+    let seen = crate::browser::play(server, "hls", &arguments);
     note(&format!("hls.js, {hls} {seen}"));
     seen
 }

@@ -7,6 +7,7 @@
 //! `support` has the rig (server, tools, clips, an FLV reader, small HTTP and RTMP clients written apart from
 //! the ones in `src`, so that one mistake is not made twice); the other modules hold the tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod badinput;
 mod browser;
 mod cli;
 mod containers;
@@ -20,7 +21,9 @@ mod kit;
 mod logs;
 mod media;
 mod page;
+mod players;
 mod process;
+mod proxy;
 mod reload;
 mod samples;
 mod service;

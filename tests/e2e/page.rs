@@ -10,7 +10,8 @@ use std::time::Duration;
 fn server(http: &str) -> Server {
     Server::start(&format!(
         "listen 127.0.0.1:$RTMP;\nhttp_server {{ enabled on; listen 127.0.0.1:$HTTP; {http} }}\n\
-         vhost __defaultVhost__ {{ http_remux {{ enabled on; no_stream 404; }} publish {{ resume_wait 5s; }} }}\n"
+         vhost __defaultVhost__ {{\nhttp_remux {{ enabled on; no_stream 404; }}\n\
+         hls {{ enabled on; hls_fragment 2; }}\npublish {{ resume_wait 5s; }}\n}}\n"
     ))
 }
 
@@ -26,7 +27,7 @@ fn a_person_finds_and_watches_a_stream_in_a_browser() {
     command.args(["--clip".into(), clips::av(), "--other".into(), clips::other()]);
     command.args(["--shots".into(), e2e_dir(), "--source".into(), root.join("src/app/page")]);
     let mut page = Proc::spawn("site", server.dir(), command);
-    page.success(Duration::from_secs(180));
+    page.success(Duration::from_secs(240));
     crate::support::note(&format!("page: {}", page.log().lines().last().unwrap_or_default()));
 }
 
@@ -53,6 +54,30 @@ fn the_page_is_asked_for_again_only_when_it_changed() {
     let head = http.head();
     assert_eq!((head.status, head.get("access-control-allow-origin")), (200, None));
     assert!(String::from_utf8(http.body(&head)).unwrap().ends_with("\"streams\":[]}"));
+}
+
+/// Who takes gzip gets it so, all others the same page plain; neither is mistaken for the other in a cache.
+#[test]
+fn the_page_is_packed_for_who_takes_it_so() {
+    let server = server("");
+    let fetch = |more: &str| {
+        let mut http = Http::connect(server.http);
+        http.get("/runnel/page.js", more);
+        let head = http.head();
+        assert_eq!((head.status, head.get("vary")), (200, Some("Accept-Encoding")));
+        (http.body(&head), head)
+    };
+    let ((plain, said), (packed, head)) = (fetch(""), fetch("Accept-Encoding: br, gzip\r\n"));
+    assert_eq!(said.get("content-encoding"), None);
+    assert_eq!(head.get("content-encoding"), Some("gzip"));
+    assert_ne!(head.get("etag"), said.get("etag"));
+    assert!(packed.len() * 2 < plain.len(), "{} and {} bytes", packed.len(), plain.len());
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/app/page/page.js");
+    assert!(plain == std::fs::read(source).unwrap());
+    let file = server.dir().join("page.js.gz");
+    std::fs::write(&file, packed).unwrap();
+    let unpacked = Command::new("gzip").args(["-dc"]).arg(&file).output().unwrap();
+    assert!(unpacked.status.success() && unpacked.stdout == plain);
 }
 
 #[test]

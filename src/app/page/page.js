@@ -84,7 +84,8 @@ function duration(seconds) {
 const bitrate = (kbps) => (kbps >= 1000 ? `${(kbps / 1000).toFixed(1)} Mbit/s` : `${kbps} kbit/s`);
 const codecName = (codec) => ({ H264: "H.264", HEVC: "H.265", "AAC LC": "AAC" })[codec] ?? codec;
 const size = (video) => (video?.width && video.height ? `${video.width} × ${video.height}` : "");
-const spread = (...parts) => parts.filter(Boolean).join(" · ");
+/** In one line, which breaks behind a dot. */
+const spread = (...parts) => parts.filter(Boolean).join("\u00a0· ");
 
 // ---- what is live
 
@@ -330,7 +331,7 @@ function showWatched() {
     put(statNodes.Bitrate, stream.kbps === null ? "–" : bitrate(stream.kbps));
     put(statNodes.Picture, (v && spread(size(v), [codecName(v.codec), v.profile, v.level].filter(Boolean).join(" "))) || "–");
     const channels = a?.channels && ({ 1: "mono", 2: "stereo" }[a.channels] ?? `${a.channels} channels`);
-    put(statNodes.Sound, (a && spread(codecName(a.codec), a.rate && `${a.rate / 1000} kHz`, channels)) || "–");
+    put(statNodes.Sound, (a && spread(codecName(a.codec), a.rate && `${a.rate / 1000}\u00a0kHz`, channels)) || "–");
     if (player.silent) put(statNodes.Sound, `${codecName(a.codec)}, not played by this browser`);
     tryOpen();
   } else if (listing) {
@@ -356,7 +357,9 @@ function showState() {
   $("veil").classList.toggle("still", state === "failed" || Boolean(absent));
   put($("veil-text"), text);
   $("stage").dataset.state = state;
-  $("only").hidden = Boolean(text) || !stream?.audio || Boolean(stream.video);
+  const sound = Boolean(stream?.audio && !stream.video);
+  $("stage").classList.toggle("sound", sound);
+  $("only").hidden = Boolean(text) || !sound;
   const paused = state === "paused";
   setIcon($("play"), paused ? "play" : "pause", paused ? "Play" : "Pause");
   $("play").disabled = $("live").disabled = state === "idle" || state === "failed";
@@ -406,7 +409,7 @@ function awake() {
   stage.classList.remove("idle");
   clearTimeout(idleTimer);
   idleTimer = setTimeout(() => {
-    if (player.state === "playing" && !stage.querySelector(".bar :focus-visible")) stage.classList.add("idle");
+    if (player.state === "playing" && !stage.matches(".sound") && !stage.querySelector(".bar :focus-visible")) stage.classList.add("idle");
   }, 2_500);
 }
 

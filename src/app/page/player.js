@@ -28,6 +28,8 @@ const RETRY_MS = { least: 500, most: 10_000 };
 const TICK_MS = 200;
 const HLS = "application/vnd.apple.mpegurl";
 
+/** Which kinds of tracks a type names. */
+const tracks = (mime) => `${mime.split("/")[0]} ${mime.split(",").length}`;
 const plays = (mime) => Boolean(Source?.isTypeSupported(mime));
 
 /**
@@ -323,6 +325,7 @@ export class Player extends EventTarget {
         this.#disconnect();
         return this.#tell("failed", `This browser cannot play ${mime ?? "these codecs"}.`);
       }
+      if (this.#media && tracks(mime) !== tracks(this.#mime)) this.#startOver();
       if (!this.#media) return void this.#attach(mime).catch((error) => this.#onMediaError(error.message));
       this.#place = true;
     } else if (!this.#buffer) {
@@ -346,6 +349,18 @@ export class Player extends EventTarget {
       if (error.name === "QuotaExceededError") this.#makeRoom();
       else this.#onMediaError(error.message);
     }
+  }
+
+  /** A buffer takes no further track. What comes next begins with a keyframe, in a buffer of its own. */
+  #startOver() {
+    const [queue, queued] = [this.#queue, this.#queued];
+    this.#teardown();
+    [this.#queue, this.#queued] = [queue, queued];
+    this.#started = false;
+    this.#place = true;
+    this.#lag.clear();
+    this.#spare.clear();
+    this.#tell("buffering");
   }
 
   #take() {

@@ -55,9 +55,12 @@ pub struct Request {
     pub user_agent: Option<String>,
     /// `Range` and the conditions of the request.
     pub conditions: Conditions,
+    /// Whether the answer may be packed with gzip.
+    pub gzip: bool,
     /// The key of a WebSocket upgrade.
     pub websocket: Option<String>,
-    body: u64,
+    body: Option<u64>,
+    told_host: Option<String>,
 }
 
 /// Why a request cannot be read. The connection is closed after the answer.
@@ -145,7 +148,7 @@ impl Requests {
             *input = rest;
             if at_line_start && blank || self.head.ends_with(b"\n\r\n") {
                 let request = parse(&std::mem::take(&mut self.head))?;
-                self.skip = request.body;
+                self.skip = request.body.unwrap_or(0);
                 self.skip_body(input);
                 return Ok(Some(request));
             }
@@ -199,6 +202,8 @@ fn parse(head: &[u8]) -> Result<Request, RequestError> {
     for header in parsed.headers.iter() {
         field(&mut request, header.name, header.value)?;
     }
+    let told = request.told_host.take();
+    request.host = request.host.or(told);
     Ok(request)
 }
 
@@ -228,17 +233,23 @@ fn target(target: &str) -> Result<Request, RequestError> {
         keep_alive: false,
         user_agent: None,
         conditions: Conditions::default(),
+        gzip: false,
         websocket: None,
-        body: 0,
+        body: None,
+        told_host: None,
     })
 }
 
 fn field(request: &mut Request, name: &str, value: &[u8]) -> Result<(), RequestError> {
     let text = || std::str::from_utf8(value).map(str::trim).map_err(|_| RequestError::Malformed);
     if name.eq_ignore_ascii_case("host") {
-        if request.host.is_none() {
-            request.host = Some(text()?.to_owned());
+        // One more that says otherwise is how requests are smuggled past a proxy (RFC 9112, 3.2). An absolute target has
+        // set the host already, and counts.
+        let host = text()?.to_owned();
+        if request.told_host.as_ref().is_some_and(|before| *before != host) {
+            return Err(RequestError::Malformed);
         }
+        request.told_host = Some(host);
     } else if name.eq_ignore_ascii_case("connection") {
         for token in text()?.split(',').map(str::trim) {
             if token.eq_ignore_ascii_case("close") {
@@ -253,6 +264,8 @@ fn field(request: &mut Request, name: &str, value: &[u8]) -> Result<(), RequestE
         request.private_network = text()?.eq_ignore_ascii_case("true");
     } else if name.eq_ignore_ascii_case("user-agent") {
         request.user_agent = text().ok().map(str::to_owned);
+    } else if name.eq_ignore_ascii_case("accept-encoding") {
+        request.gzip = text().is_ok_and(takes_gzip);
     } else if name.eq_ignore_ascii_case("sec-websocket-key") {
         request.websocket = text().ok().filter(|key| !key.is_empty()).map(str::to_owned);
     } else if name.eq_ignore_ascii_case("content-length") {
@@ -260,13 +273,24 @@ fn field(request: &mut Request, name: &str, value: &[u8]) -> Result<(), RequestE
         if length > MAX_SKIPPED_BODY {
             return Err(RequestError::Body);
         }
-        request.body = length;
+        if request.body.replace(length).is_some_and(|before| before != length) {
+            return Err(RequestError::Malformed);
+        }
     } else if name.eq_ignore_ascii_case("transfer-encoding") {
         return Err(RequestError::Body);
     } else if let Ok(value) = text() {
         request.conditions.field(name, value);
     }
     Ok(())
+}
+
+/// Whether `Accept-Encoding` (RFC 9110, 12.5.3) names gzip, and does not do so to refuse it.
+fn takes_gzip(value: &str) -> bool {
+    value.split(',').any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        let refused = weight.trim().strip_prefix("q=").is_some_and(|q| q.trim_matches(['0', '.']).is_empty());
+        name.trim().eq_ignore_ascii_case("gzip") && !refused
+    })
 }
 
 #[cfg(test)]
@@ -307,6 +331,16 @@ mod tests {
     }
 
     #[test]
+    fn gzip_is_taken_by_who_says_so() {
+        for value in ["gzip", "deflate, gzip", "br;q=1.0, GZIP;q=0.5, *;q=0", "gzip ;q=1"] {
+            assert!(takes_gzip(value), "{value}");
+        }
+        for value in ["", "identity", "br", "gzip;q=0", "gzip; q=0.00, br", "xgzip"] {
+            assert!(!takes_gzip(value), "{value}");
+        }
+    }
+
+    #[test]
     fn bare_newlines_end_a_head_too() {
         let found = all(&mut Requests::default(), b"GET / HTTP/1.1\nHost: a\n\n").unwrap();
         assert_eq!(found[0].host.as_deref(), Some("a"));
@@ -323,6 +357,9 @@ mod tests {
         assert_eq!(error(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"), RequestError::Body);
         assert_eq!(error(b"POST / HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n"), RequestError::Body);
         assert_eq!(error(b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"), RequestError::Malformed);
+        let twice = b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n";
+        assert_eq!(error(twice), RequestError::Malformed);
+        assert_eq!(error(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"), RequestError::Malformed);
     }
 
     #[test]

@@ -61,6 +61,19 @@ pub(crate) fn heavy() -> PathBuf {
     make("heavy", &tools::ffmpeg(), &format!("{picture} {SOUND} {avc} -bf 0 -g 25 {AAC} -t 20"))
 }
 
+/// H.264 and AAC with the number of each picture in the picture itself, for who looks at the screen: ten fields along the
+/// bottom, the lowest bit first, white for one; 40 s, a keyframe every 2 s.
+pub(crate) fn clock() -> PathBuf {
+    let bit = |bit: u32| {
+        let (x, value) = (64 * bit, 1 << bit);
+        let is_set = format!("floor(n/{value})-2*floor(n/{})", 2 * value);
+        format!(",drawbox=x={x}:y=300:w=64:h=60:color=white:t=fill:enable={is_set}")
+    };
+    let bits: String = (0..10).map(bit).collect();
+    let picture = format!("{PICTURE},drawbox=y=300:w=640:h=60:color=black:t=fill{bits}");
+    make("clock", &tools::ffmpeg(), &format!("{picture} {SOUND} {AVC} -bf 0 -g 50 {AAC} -t 40"))
+}
+
 /// HEVC as Enhanced RTMP (`hvc1`) and AAC; 6 s, a keyframe every 2 s.
 pub(crate) fn hevc() -> PathBuf {
     let codec =
@@ -88,7 +101,7 @@ pub(crate) fn mp3() -> PathBuf {
 pub(crate) fn prepare() {
     static DONE: Once = Once::new();
     DONE.call_once(|| {
-        for clip in [av, other, audio_only, video_only, long_gop, big_keys, heavy, hevc, av1, mp3] {
+        for clip in [av, other, audio_only, video_only, long_gop, big_keys, heavy, clock, hevc, av1, mp3] {
             clip();
         }
     });

@@ -215,6 +215,11 @@ impl Viewer {
     /// Reads the head of the response to a request that was sent already.
     pub(crate) fn started(mut http: Http) -> Viewer {
         let head = http.head();
+        Viewer::of(head, http)
+    }
+
+    /// From a head that was read already, which must say 200.
+    pub(crate) fn of(head: Head, http: Http) -> Viewer {
         assert_eq!(head.status, 200, "{head:?}");
         assert_eq!(head.get("content-type"), Some("video/x-flv"));
         Viewer { body: head.body(), head, http, parser: Parser::default() }

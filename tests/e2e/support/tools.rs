@@ -78,7 +78,7 @@ impl Publisher {
         match self {
             Publisher::Ffmpeg5 => ffmpeg_publish(&ffmpeg(), server, clip, stream, &[]),
             Publisher::Ffmpeg7 => {
-                ffmpeg_publish(&ffmpeg7(), server, clip, stream, &["-rtmp_enhanced_codecs", "hvc1"])
+                ffmpeg_publish(&ffmpeg7(), server, clip, stream, &["-rtmp_enhanced_codecs", "hvc1,av01"])
             }
             Publisher::Gstreamer => gstreamer_publish(server, clip, stream),
         }

@@ -16,11 +16,16 @@
 //! Audio is cut at the time of each keyframe and, when it is older, goes out before it: a viewer who starts with that
 //! keyframe leaves out pieces of an earlier time, and has lost nothing that he could use.
 //!
-//! Invariants: a new header comes before the first piece that needs it; after one that changes video, a key comes first. Bounded: [`START_WAIT_MS`], [`MAX_HELD_BYTES`], [`MAX_SAMPLES`], [`MAX_PIECE_BYTES`].
+//! Sound that first comes when the header is out begins with the next keyframe, behind a new header: who adds tracks has to
+//! begin anew, and can with a keyframe alone. Sound that stops is filled with silence (`silence`), since a browser plays as far as
+//! all tracks reach.
+//!
+//! Invariants: a new header comes before the first piece that needs it; after one that changes video or adds sound, a key comes first. Bounded: [`START_WAIT_MS`], [`MAX_HELD_BYTES`], [`MAX_SAMPLES`], [`MAX_PIECE_BYTES`].
 //! Deviations: no edit lists, so B-frames show their delay as a first picture later than the first sound, as in FLV.
 //! Of several tracks of a kind, one is packaged.
 
 mod learn;
+mod silence;
 #[cfg(test)]
 mod tests;
 mod track;
@@ -32,6 +37,7 @@ use crate::wire::mp4::config::{self, AudioConfig, VideoConfig};
 use crate::wire::mp4::{init, sample};
 use bytes::Bytes;
 use learn::Seen;
+use silence::Silence;
 use std::borrow::Cow;
 use track::{Cut, Held, Queue};
 
@@ -105,6 +111,9 @@ pub struct Fmp4Packager {
     key_due: bool,
     /// Time of the newest keyframe.
     key_dts: u64,
+    /// A track of sound that came after the header; it begins with the next keyframe.
+    late: Option<AudioConfig>,
+    silence: Silence,
 }
 
 impl Fmp4Packager {
@@ -123,6 +132,8 @@ impl Fmp4Packager {
             header_due: true,
             key_due: true,
             key_dts: 0,
+            late: None,
+            silence: Silence::new(),
         }
     }
 
@@ -166,10 +177,16 @@ impl Fmp4Packager {
             self.video = Track::Known(config);
             self.key_due = true;
         }
-        let Some(known) = self.video.known() else { return };
-        if self.key_due && !tag.key {
+        if self.video.known().is_none() || self.key_due && !tag.key {
             return;
         }
+        if tag.key
+            && let Some(config) = self.late.take()
+        {
+            self.end_at(Kind::Video, frame.dts, out);
+            self.audio = Track::Known(config);
+        }
+        let Some(known) = self.video.known() else { return };
         let data = video_data(tag.codec, body, known.nal_length_size);
         if data.is_empty() {
             return;
@@ -179,6 +196,7 @@ impl Fmp4Packager {
         if tag.key {
             self.key_dts = self.pictures.newest().map_or(frame.dts, |newest| newest.dts);
         }
+        self.fill_sound(frame.dts);
         self.go(out);
     }
 
@@ -205,6 +223,10 @@ impl Fmp4Packager {
             None => learn::audio_frame(&tag, &data).filter(|config| self.audio.known() != Some(config)),
         };
         if let Some(config) = config {
+            if !self.header_due && self.audio.known().is_none() && self.video.known().is_some() {
+                self.late = Some(config);
+                return;
+            }
             self.end_at(Kind::Audio, frame.dts, out);
             self.audio = Track::Known(config);
         }
@@ -216,8 +238,23 @@ impl Fmp4Packager {
         {
             data = data.slice(head..);
         }
+        let last = self.sounds.last_dts().unwrap_or(0);
+        let picture = self.pictures.last_dts().unwrap_or(0);
+        if self.silence.is_filled(frame.dts, last, picture) {
+            return;
+        }
         self.sounds.push(Held { dts: frame.dts, cts: 0, sync: true, data });
         self.go(out);
+    }
+
+    /// A picture of time `dts` has come: sound that is missing is filled with silence.
+    fn fill_sound(&mut self, dts: u64) {
+        if let Some(config) = self.audio.known() {
+            let last = self.sounds.last_dts().unwrap_or(self.key_dts);
+            for silent in self.silence.fill(dts, last, config) {
+                self.sounds.push(silent);
+            }
+        }
     }
 
     /// A configuration changes at `dts`: what was held goes out under the old one.

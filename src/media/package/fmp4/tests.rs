@@ -142,12 +142,78 @@ fn a_track_that_does_not_come_is_waited_for_and_then_added_late() {
     assert!(show(&run(&mut packager, &[inter(1000, &video)])).starts_with("H k0x1 v40x1"));
     assert_eq!(packager.mime().unwrap(), "video/mp4; codecs=\"avc1.4d401f\"");
     let c = both();
-    let pieces = run(
-        &mut packager,
-        &[inter(1040, &c), sound(1050, &c), sound(1073, &c), inter(1080, &c), inter(1120, &c)],
-    );
-    assert_eq!(show(&pieces), "v1000x1 v1040x1 H v1080x1 a1050x1");
+    let late = [inter(1040, &c), sound(1050, &c), inter(1080, &c), sound(1073, &c), key(1120, &c)];
+    assert_eq!(show(&run(&mut packager, &late)), "v1000x1 v1040x1 v1080x1 H", "not before a keyframe");
     assert_eq!(packager.mime().unwrap(), "video/mp4; codecs=\"avc1.4d401f,mp4a.40.2\"");
+    let then = [
+        sound(1119, &c),
+        inter(1160, &c),
+        sound(1142, &c),
+        inter(1200, &c),
+        sound(1165, &c),
+        inter(1240, &c),
+    ];
+    assert_eq!(show(&run(&mut packager, &then)), "k1120x1 a1119x1 v1160x1 v1200x1 a1142x1");
+}
+
+/// Pictures every 40 ms and sounds every 23 ms in the order of their times, the sounds only of such times as `is_there` says
+/// and `behind` ms late.
+fn with_holes(end: u64, behind: u64, is_there: impl Fn(u64) -> bool) -> Vec<Frame> {
+    let c = both();
+    let pictures =
+        (0..end / 40).map(|n| (n * 40, if n % 25 == 0 { key(n * 40, &c) } else { inter(n * 40, &c) }));
+    let sounds =
+        (0..end / 23).map(|n| n * 23).filter(|dts| is_there(*dts)).map(|dts| (dts + behind, sound(dts, &c)));
+    let mut frames: Vec<_> = pictures.chain(sounds).collect();
+    frames.sort_by_key(|(due, _)| *due);
+    frames.into_iter().map(|(_, frame)| frame).collect()
+}
+
+/// The samples of sound: time and whether it is silence.
+fn sounds(pieces: &[Piece]) -> Vec<(u64, bool)> {
+    let samples = fragments(pieces).into_iter().filter(|f| f.track == AUDIO_TRACK).flat_map(|f| f.samples);
+    samples.map(|sample| (sample.dts, sample.data != hex("2110"))).collect()
+}
+
+#[test]
+fn silence_takes_the_place_of_sound_that_stops() {
+    let mut packager = Fmp4Packager::new(true, true, 0);
+    let mut pieces = run(&mut packager, &with_holes(10_000, 0, |dts| !(3000..7000).contains(&dts)));
+    packager.finish(&mut pieces);
+    let sounds = sounds(&pieces);
+    let silent: Vec<u64> = sounds.iter().filter(|(_, silent)| *silent).map(|(dts, _)| *dts).collect();
+    // From the last sound up to the first of the others, at AAC's 23.2 ms.
+    assert!(
+        (3000..3030).contains(silent.first().unwrap()) && (6950..7000).contains(silent.last().unwrap()),
+        "{silent:?}"
+    );
+    assert!(sounds.windows(2).all(|pair| (1..50).contains(&(pair[1].0 - pair[0].0))), "no hole is left");
+    assert_eq!(
+        sounds.len() - silent.len(),
+        (0..10_000 / 23).filter(|n| !(3000..7000).contains(&(n * 23))).count(),
+        "each sound that there was is there"
+    );
+    // No sound is ever further behind the pictures than a browser has in its buffer.
+    let (mut picture, mut sound) = (0, 0);
+    for piece in pieces.iter().filter(|piece| piece.role != Role::Header) {
+        let last = read::fragment(&piece.payload).unwrap().samples.last().unwrap().dts;
+        *if piece.kind == Kind::Video { &mut picture } else { &mut sound } = last;
+        assert!(picture < sound + silence::PATIENCE_MS + 200, "{picture} {sound}");
+    }
+}
+
+#[test]
+fn sound_that_is_late_is_not_silenced_for_good() {
+    let mut packager = Fmp4Packager::new(true, true, 0);
+    let mut pieces = run(&mut packager, &with_holes(20_000, 1500, |_| true));
+    packager.finish(&mut pieces);
+    let sounds = sounds(&pieces);
+    let silent = sounds.iter().filter(|(_, silent)| *silent).count();
+    assert!((1..100).contains(&silent), "{silent} of {}", sounds.len());
+    assert!(sounds.iter().filter(|(dts, _)| *dts > 3500).all(|(_, silent)| !silent), "once is enough");
+    let mut packager = Fmp4Packager::new(true, true, 0);
+    let usual = run(&mut packager, &with_holes(20_000, 600, |_| true));
+    assert!(self::sounds(&usual).iter().all(|(_, silent)| !silent), "a skew as cameras have it is none");
 }
 
 #[test]
@@ -246,7 +312,8 @@ fn random_streams_are_gapless_and_complete() {
         let (mut video, mut audio) = (1000u64, 1000u64);
         let mut keyed = false;
         for n in 0..120 {
-            if noise.below(2) == 0 {
+            // Neither gets far ahead of the other: sound that is missing would be filled.
+            if video < audio + noise.below(900) as u64 {
                 video += noise.below(90) as u64;
                 let is_key = n == 0 || noise.below(12) == 0;
                 keyed |= is_key;

@@ -65,6 +65,11 @@ impl Queue {
         self.held.push_back(sample);
     }
 
+    /// Time of the newest sample that ever came.
+    pub(super) fn last_dts(&self) -> Option<u64> {
+        self.last_dts
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

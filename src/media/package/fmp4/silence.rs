@@ -1,0 +1,98 @@
+//! Sound that stops while the picture goes on.
+//!
+//! A browser plays as far as every track in the header reaches: a microphone that is taken away would stop the picture for
+//! good. So when the sound has fallen behind the picture by the patience that there is, frames of silence take its place up
+//! to the picture, until it comes back.
+//!
+//! ```text
+//!   Off ──(behind the picture by `patience`)──► On ──(sound that is newer)──► Off
+//!    ▲                                           │ sound that is older: it was late, not gone
+//!    └────────(sound that is newer)──── Over ◄───┘ `patience` grows; what has been filled is left out
+//! ```
+
+use super::track::Held;
+use crate::wire::mp4::config::AudioConfig;
+use crate::wire::mp4::init::Entry;
+use bytes::Bytes;
+
+/// How far, in milliseconds, sound may be behind the picture before silence takes its place, at first and at most.
+pub(super) const PATIENCE_MS: u64 = 1000;
+const MAX_PATIENCE_MS: u64 = 8000;
+/// Milliseconds of silence made at once at most.
+const MAX_FILL_MS: u64 = 10_000;
+
+/// A frame of AAC LC of 1,024 samples with no spectrum (ISO/IEC 14496-3, 4.4.2.1): one single channel element, or one pair
+/// with a common window, then the end.
+const AAC_MONO: &[u8] = &[0, 0, 0, 7];
+const AAC_STEREO: &[u8] = &[0x21, 0, 0, 0, 0, 0x1c];
+/// An Opus packet of 20 ms that says silence (RFC 6716, 4.3).
+const OPUS: &[u8] = &[0xf8, 0xff, 0xfe];
+
+#[derive(Debug)]
+enum State {
+    Off,
+    On { from: u64, made: u64 },
+    Over,
+}
+
+/// What takes the place of sound that is missing.
+#[derive(Debug)]
+pub(super) struct Silence {
+    state: State,
+    patience: u64,
+}
+
+impl Silence {
+    pub(super) fn new() -> Silence {
+        Silence { state: State::Off, patience: PATIENCE_MS }
+    }
+
+    /// A picture of time `picture` has come and the last sound is of time `last`: the silence that is due. Of codecs for
+    /// which there is none here, nothing.
+    pub(super) fn fill(&mut self, picture: u64, last: u64, config: &AudioConfig) -> Vec<Held> {
+        let Some((frame, samples)) = frame_of(config) else { return Vec::new() };
+        let rate = u64::from(config.track.rate.max(1));
+        if !matches!(self.state, State::On { .. }) {
+            if picture.saturating_sub(last) <= self.patience {
+                return Vec::new();
+            }
+            self.state = State::On { from: last.max(picture.saturating_sub(MAX_FILL_MS)), made: 0 };
+        }
+        let State::On { from, made } = &mut self.state else { return Vec::new() };
+        let mut out = Vec::new();
+        loop {
+            let dts = from.saturating_add((*made).saturating_add(1).saturating_mul(samples * 1000) / rate);
+            if dts > picture {
+                return out;
+            }
+            *made = made.saturating_add(1);
+            out.push(Held { dts, cts: 0, sync: true, data: Bytes::from_static(frame) });
+        }
+    }
+
+    /// Sound of time `dts` has come; the last sound or silence is of time `last`, the newest picture of `picture`. Whether
+    /// it is to be left out, since there is silence already.
+    pub(super) fn is_filled(&mut self, dts: u64, last: u64, picture: u64) -> bool {
+        if matches!(self.state, State::Off) {
+            return false;
+        }
+        if dts > last {
+            self.state = State::Off;
+            return false;
+        }
+        let behind = picture.saturating_sub(dts);
+        self.patience = self.patience.max(behind.saturating_mul(2).min(MAX_PATIENCE_MS));
+        self.state = State::Over;
+        true
+    }
+}
+
+/// A frame of silence and its samples.
+fn frame_of(config: &AudioConfig) -> Option<(&'static [u8], u64)> {
+    match (&config.track.entry, config.track.channels, config.codec.as_str()) {
+        (Entry::Aac(_), 1, "mp4a.40.2") => Some((AAC_MONO, 1024)),
+        (Entry::Aac(_), 2, "mp4a.40.2") => Some((AAC_STEREO, 1024)),
+        (Entry::Opus(_), ..) => Some((OPUS, 960)),
+        _ => None,
+    }
+}
