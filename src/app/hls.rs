@@ -12,6 +12,7 @@
 
 use super::conn::{Conn, Role};
 use super::hub::{Live, StreamId};
+use super::memory::Share;
 use super::mount;
 use super::shared::Shared;
 use super::world::{Action, Timer, World};
@@ -55,6 +56,8 @@ pub struct LiveHls {
     disk: Option<Disk>,
     /// The log knows that there are no segments, and that they go before their time.
     told: (bool, bool),
+    /// Memory is short: segments go before their time because of that.
+    short: bool,
 }
 
 /// Where a stream's files go.
@@ -73,12 +76,23 @@ const DISK_DRAIN: Duration = Duration::from_secs(3);
 
 /// The helper thread that writes segments, from the first stream on that wants it.
 #[derive(Debug, Default)]
-pub struct DiskWriter(Option<Rc<Writer>>);
+pub struct DiskWriter(Option<Rc<Writer>>, usize);
 
 impl DiskWriter {
+    /// Lets no more than the quarter of a budget wait for the disk; 0: as much as usual. For a writer to come.
+    pub fn set_budget(&mut self, budget: usize) {
+        self.1 = budget / 4;
+    }
+
+    /// Bytes that wait for the disk.
+    pub fn heap(&self) -> usize {
+        self.0.as_ref().map_or(0, |writer| writer.waiting())
+    }
+
     fn get(&mut self) -> Option<Rc<Writer>> {
         if self.0.is_none() {
-            match Writer::start(DISK_QUEUE) {
+            let room = if self.1 > 0 { DISK_QUEUE.min(self.1) } else { DISK_QUEUE };
+            match Writer::start(room) {
                 Ok(writer) => self.0 = Some(Rc::new(writer)),
                 Err(error) => log::error!(target: "hls", "no thread to write segments: {error}"),
             }
@@ -200,7 +214,8 @@ pub fn begin(
     let vhost = vhost.clone();
     let disk = if vhost.hls.storage == HlsStorage::Ram { None } else { Disk::new(&vhost.hls, writer) };
     let told = (false, false);
-    Some(Box::new(LiveHls { hls, vhost, waiting: Vec::new(), queued: false, until: None, disk, told }))
+    let waiting = Vec::new();
+    Some(Box::new(LiveHls { hls, vhost, waiting, queued: false, until: None, disk, told, short: false }))
 }
 
 impl LiveHls {
@@ -218,7 +233,7 @@ impl LiveHls {
             log::warn!(target: "hls", "{name}: no HLS: {why}");
             self.told.0 = true;
         }
-        if self.hls.squeezed() > 0 && !self.told.1 {
+        if self.hls.squeezed() > 0 && !self.told.1 && !self.short {
             log::warn!(
                 target: "hls",
                 "{name}: segments go before their time: the stream needs more than hls_ram_bytes for hls_window"
@@ -227,6 +242,20 @@ impl LiveHls {
         }
         self.save(name);
         self.wake(progress)
+    }
+
+    /// Memory taken, in bytes.
+    pub fn heap(&self) -> usize {
+        self.hls.heap()
+    }
+
+    /// Goes on with another share of the memory.
+    pub fn set_share(&mut self, share: Share, name: &StreamName, mono_ms: u64) {
+        if self.short || share.hls_bytes < usize::MAX {
+            self.short = share.hls_bytes < usize::MAX;
+            self.hls.set_budget(share.hls_bytes, share.segment_bytes, now(mono_ms));
+            self.save(name);
+        }
     }
 
     /// Hands to the disk what has changed. What goes wrong there ends the copy, and nothing else.

@@ -12,9 +12,11 @@
 //! A client sees the streams of the vhost that its request reaches, as with any other resource. What is not known is
 //! `null`. `urls` has paths: of the RTMP port for `rtmp`, else of the HTTP port, by the extension of each `mount` that
 //! can carry the stream. `publisher` is false while the stream waits for its encoder to come back. At most
-//! [`MAX_LISTED`] streams are told of, in order of their names; `more` counts the others.
+//! [`MAX_LISTED`] streams are told of, in order of their names; `more` counts the others. With `max_memory` there is
+//! also `"memory":{"max":16777216,"used":9000000,"level":"no_gops","note":"there are no GOP caches"}` before `streams`.
 
 use super::hub::{Live, Publisher};
+use super::memory::Guard;
 use super::mount::{self, percent_encode};
 use super::world::World;
 use crate::conf::{HlsStorage, Vhost};
@@ -53,18 +55,35 @@ pub fn json(world: &World, host: Option<&str>, query: &str) -> Result<String, (u
     let mut out = String::with_capacity(256 + 512 * streams.len().min(MAX_LISTED));
     let _ = write!(
         out,
-        r#"{{"server":"runnel","version":{},"rtmp_port":{},"http_port":{},"more":{},"streams":["#,
+        r#"{{"server":"runnel","version":{},"rtmp_port":{},"http_port":{},"more":{},"#,
         Text(env!("CARGO_PKG_VERSION")),
         port(&config.listen),
         port(&config.http_server.listen),
         streams.len().saturating_sub(MAX_LISTED),
     );
+    write_memory(&mut out, &world.memory);
+    out.push_str("\"streams\":[");
     for (n, live) in streams.iter().take(MAX_LISTED).enumerate() {
         out.push_str(if n > 0 { "," } else { "" });
         write_stream(&mut out, live, vhost, &suffix, world.now);
     }
     out.push_str("]}");
     Ok(out)
+}
+
+fn write_memory(out: &mut String, memory: &Guard) {
+    if memory.budget() == 0 {
+        return;
+    }
+    let level = memory.level();
+    let _ = write!(
+        out,
+        r#""memory":{{"max":{},"used":{},"level":{},"note":{}}},"#,
+        memory.budget(),
+        memory.used().total(),
+        Text(level.name()),
+        Text(level.meaning()),
+    );
 }
 
 fn write_stream(out: &mut String, live: &Live, vhost: &Vhost, suffix: &str, now: u64) {

@@ -6,10 +6,11 @@
 //!   ▲─────────── timeout 0 while any budget ran out, else until the next deadline ────────────────┘
 //! ```
 //!
-//! Beside it: [`ports`] what is listened at, [`change`] a reload, [`ending`] a graceful end, [`stats`] a line of figures.
+//! Beside it: [`ports`] what is listened at, [`change`] a reload, [`ending`] a graceful end, [`memory`] its bound, [`stats`] a line of figures.
 
 mod change;
 mod ending;
+mod memory;
 mod ports;
 mod stats;
 
@@ -24,7 +25,6 @@ use super::rtmp::{self, RtmpPeer};
 use super::viewer::{Flushed, Out, flush};
 use super::world::{Action, Timer, World};
 use crate::conf::{Config, Listen};
-use crate::media::derived::Kindred;
 use crate::net::disk::{Disk, Local};
 use crate::net::listener::{self, Accepted};
 use crate::net::poll::{Poll, Ready, Who};
@@ -96,6 +96,10 @@ pub struct Server {
     setup: Option<Watched>,
     files: u64,
     traffic: Traffic,
+    /// Bytes that were left on the machine at the start.
+    available: Option<u64>,
+    /// A look at what memory is taken is to come.
+    memory_ticking: bool,
     conns: Slots<Conn>,
     world: World,
     demo: Option<Demo>,
@@ -135,6 +139,8 @@ impl Server {
             setup: None,
             files,
             traffic: Traffic::default(),
+            available: crate::net::memory::available(),
+            memory_ticking: false,
             conns: Slots::default(),
             max_connections: allowed(config.max_connections, files),
             world: World::new(Rc::new(config)),
@@ -151,6 +157,7 @@ impl Server {
             server.world.files.start(waker, files, disk).map_err(fault)?;
         }
         server.open_listeners()?;
+        server.set_memory_budget();
         Ok(server)
     }
 
@@ -161,6 +168,7 @@ impl Server {
     pub fn start_demo(&mut self) -> Result<(), String> {
         self.world.now = self.poll.now();
         self.demo = Some(Demo::start(&mut self.world)?);
+        self.memory_next();
         Ok(())
     }
 
@@ -349,6 +357,7 @@ impl Server {
         let patience = self.world.config.handshake_timeout_ms;
         self.world.timers.set(Timer::Connection(id), now.saturating_add(patience));
         self.pithy_next();
+        self.memory_next();
     }
 
     /// Over `max_connections`: HTTP clients are told so, if it can be said at once.
@@ -401,6 +410,7 @@ impl Server {
                 Timer::Drain => self.drain_step(),
                 Timer::Watch => self.on_watch(),
                 Timer::Pithy => self.on_pithy(),
+                Timer::Memory => self.on_memory(),
             }
         }
     }
@@ -489,18 +499,11 @@ impl Server {
                     self.world.reap(stream);
                 }
                 Action::Trim(stream) => {
-                    let conns = &self.conns;
-                    let Some(live) = self.world.hub.get_mut(stream) else { continue };
-                    let mut slowest: Vec<(Option<Kindred>, u64)> = Vec::new();
-                    for viewer in live.fanout.all().filter_map(|id| conns.get(id)?.viewer()) {
-                        let at = viewer.cursor.position();
-                        match slowest.iter_mut().find(|(source, _)| *source == viewer.source) {
-                            Some((_, least)) => *least = at.min(*least),
-                            None => slowest.push((viewer.source, at)),
-                        }
+                    if let Some(live) = self.world.hub.get_mut(stream) {
+                        memory::trim(&self.conns, live);
                     }
-                    live.trim(|source| slowest.iter().find(|(of, _)| *of == source).map(|(_, at)| *at));
                 }
+                Action::Memory => self.look_at_memory(),
             }
         }
     }

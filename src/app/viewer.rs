@@ -85,6 +85,11 @@ impl Out {
         self.bytes.is_empty() && self.piece().is_empty() && self.shared.is_none()
     }
 
+    /// Memory taken by bytes of our own, in bytes.
+    pub fn heap(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Bytes that wait.
     pub fn len(&self) -> usize {
         self.bytes.len() - self.sent + self.piece().len()
@@ -245,7 +250,7 @@ fn write_stream(
     }
     let Viewer { cursor, format, .. } = viewer;
     if !cursor.is_due(feed) {
-        return idle(if live.ended { Flushed::Over } else { Flushed::Done });
+        return idle(if live.is_over(viewer.source) { Flushed::Over } else { Flushed::Done });
     }
     let budget = if whole { budget } else { cursor.left_in_message(feed, *format).min(budget) };
     let mut scratch = [0u8; SCRATCH];

@@ -3,6 +3,7 @@
 use super::conn::Conn;
 use super::files::Store;
 use super::hub::{Hub, StreamId};
+use super::memory::Guard;
 use super::quiet::Quiet;
 use crate::conf::Config;
 use crate::media::batch::Batches;
@@ -30,6 +31,8 @@ pub enum Timer {
     Watch,
     /// A line of statistics.
     Pithy,
+    /// A look at what memory is taken.
+    Memory,
 }
 
 /// Something for the loop to do to other connections once the present one is done with.
@@ -49,6 +52,8 @@ pub enum Action {
     End(StreamId),
     /// This connection's last answer is written; it may have asked on meanwhile.
     Resume(Id),
+    /// Much has come in since the last look at what memory is taken.
+    Memory,
 }
 
 /// Shared state.
@@ -80,6 +85,8 @@ pub struct World {
     pub batches: Batches,
     /// Files that are being sent, and who reads them.
     pub files: Store,
+    /// What may be kept of all this.
+    pub memory: Guard,
 }
 
 impl World {
@@ -99,6 +106,7 @@ impl World {
             sent: 0,
             batches: Batches::default(),
             files: Store::default(),
+            memory: Guard::default(),
         }
     }
 

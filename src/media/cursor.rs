@@ -10,7 +10,7 @@
 //! Invariants: a message is never cut; after a jump the viewer has every header that changed before any frame
 //! that needs it; frames that were jumped over are counted.
 
-use super::feed::Feed;
+use super::feed::{FRAME_OVERHEAD, Feed};
 use super::frame::{CodecSet, Frame, Kind, Role};
 use super::mux::{Format, Gather, Unit};
 use std::rc::Rc;
@@ -155,6 +155,17 @@ impl Cursor {
     /// Whether a message is partly sent, so that nothing else may be written before its rest.
     pub fn mid_message(&self) -> bool {
         self.offset > 0
+    }
+
+    /// This viewer's share of the memory that a frame takes which only those hold who are in the middle of it: the feed
+    /// has dropped it.
+    pub fn pinned(&self, feed: &Feed) -> usize {
+        match &self.part {
+            Some(frame) if self.next < feed.base() => {
+                frame.payload.len().saturating_add(FRAME_OVERHEAD) / Rc::strong_count(frame).max(1)
+            }
+            _ => 0,
+        }
     }
 
     /// Bytes that are left of the message in flight.

@@ -9,6 +9,7 @@ pub mod files;
 pub mod listener;
 pub mod log;
 pub mod logfile;
+pub mod memory;
 pub mod owner;
 pub mod poll;
 pub mod signals;
