@@ -518,7 +518,8 @@ impl World {
         live.last_frame = now;
         if let Some(frame) = live.stream.feed.newest() {
             live.derived.iter_mut().for_each(|(derived, _)| derived.push(frame));
-            let copies = 1 + live.derived.len() + usize::from(live.hls.is_some());
+            // The message itself was counted when it was read.
+            let copies = live.derived.len() + usize::from(live.hls.is_some());
             if self.memory.count(frame.payload.len().saturating_mul(copies)) {
                 self.actions.push_back(Action::Memory);
             }
@@ -598,8 +599,11 @@ impl World {
         let now = self.now;
         let live = self.hub.get_mut(id)?;
         live.waiting.push(conn);
-        if live.can_start(now) {
-            self.actions.push_back(Action::Start(id));
+        match (live.publisher, live.stream.ready_at()) {
+            _ if live.can_start(now) => self.actions.push_back(Action::Start(id)),
+            // Also when no further frame comes.
+            (Publisher::Live(_), Some(at)) => self.timers.set(Timer::Stream(id), at),
+            _ => {}
         }
         Some((id, live.stream.feed.end()))
     }
@@ -788,6 +792,19 @@ mod tests {
         assert_eq!(world.hub.len(), 1);
         world.leave(id, viewer, phase, None);
         assert_eq!(world.hub.len(), 0);
+    }
+
+    #[test]
+    fn who_waits_is_served_also_when_no_further_frame_comes() {
+        let Rig { mut world, vhost, name } = rig(OnBusy::TakeoverSameIp);
+        let id = world.publish(&name, &vhost, peer(1, 1)).unwrap();
+        world.ingest(id, peer(1, 1), Kind::Video, 0, Bytes::from_static(KEY));
+        world.wait_for(&name, &vhost, Id::from_token(9)).unwrap();
+        assert!(world.actions.is_empty());
+        world.now = 500;
+        assert_eq!(world.timers.pop(500), Some(Timer::Stream(id)));
+        world.check_stream(id);
+        assert!(matches!(world.actions.pop_front(), Some(Action::Start(_))));
     }
 
     #[test]

@@ -31,6 +31,8 @@ use std::fmt;
 /// How long bytes must be below the mark before a step back, at first and at most, in milliseconds.
 const HOLD_MS: u64 = 10_000;
 const MAX_HOLD_MS: u64 = 600_000;
+/// The hold is so much shorter where people are turned away: they are to be let in again soon.
+const HURRY: u64 = 5;
 /// The hold is so many times as long while what the step had freed would not fit, up to a limit in milliseconds.
 const DOUBTFUL: u64 = 30;
 const MAX_DOUBT_MS: u64 = 3_600_000;
@@ -40,6 +42,9 @@ const SHORT_MS: u64 = 2_000;
 const LEAST_FEED: usize = 256 << 10;
 /// As much may come in between two looks at least, as a part of the budget.
 const LEAST_ROOM: usize = 16;
+/// Freed memory is given back to the system when it is an eighth of the budget, within these bounds.
+const LEAST_SHRUNK: usize = 512 << 10;
+const MOST_SHRUNK: usize = 8 << 20;
 /// `max_memory` by default: half of what is left, where that is less than this many bytes.
 const SMALL_MACHINE: u64 = 256 << 20;
 
@@ -262,6 +267,8 @@ pub struct Guard {
     stepped_back: Option<u64>,
     /// Bytes that came in since the last look.
     fresh: usize,
+    /// The most that was held at any look since memory was given back to the system.
+    most: usize,
     looking: bool,
     /// What was told last.
     told: Level,
@@ -336,7 +343,9 @@ impl Guard {
     pub fn weigh(&mut self, now: u64, used: Used) -> Verdict {
         (self.used, self.fresh, self.looking) = (used, 0, false);
         let total = used.total();
-        if let (Some(before), Some(freed)) = (self.before_step.take(), self.freed.get_mut(self.level.number())) {
+        if let (Some(before), Some(freed)) =
+            (self.before_step.take(), self.freed.get_mut(self.level.number()))
+        {
             // Those who are cut off do not come back with what they held.
             *freed = if self.level < Level::Cut { before.saturating_sub(total) } else { 0 };
         }
@@ -357,6 +366,7 @@ impl Guard {
         }
         let freed = self.freed.get(self.level.number()).copied().unwrap_or(0);
         let hold = match total.saturating_add(freed) <= mark {
+            true if self.level >= Level::Cut => self.hold_ms / HURRY,
             true => self.hold_ms,
             false => self.hold_ms.saturating_mul(DOUBTFUL).min(MAX_DOUBT_MS),
         };
@@ -424,10 +434,22 @@ impl Guard {
         self.given.publishers += u64::from(refused && self.level >= Level::NoPublishers);
     }
 
+    /// Whether so much was freed that the system should have it back. Call it after a look.
+    pub fn has_shrunk(&mut self) -> bool {
+        let total = self.used.total();
+        self.most = self.most.max(total);
+        let much = (self.budget / 8).clamp(LEAST_SHRUNK, MOST_SHRUNK);
+        let shrunk = self.most - total >= much;
+        if shrunk {
+            self.most = total;
+        }
+        shrunk
+    }
+
     /// A line for the log when the level is another than was told last.
     pub fn news(&mut self, resident: Option<u64>) -> Option<News> {
         let before = std::mem::replace(&mut self.told, self.level);
-        (before != self.level).then(|| News {
+        (before != self.level).then_some(News {
             before,
             level: self.level,
             used: self.used,

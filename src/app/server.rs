@@ -575,6 +575,9 @@ fn read_conn(conn: &mut Conn, world: &mut World, scratch: &mut [u8]) {
         match conn.socket.read(scratch) {
             Io::Moved(n) => {
                 world.received = world.received.saturating_add(n as u64);
+                if world.memory.count(n) {
+                    world.actions.push_back(Action::Memory);
+                }
                 let bytes = scratch.get(..n).unwrap_or_default();
                 match conn.role {
                     Role::Rtmp(_) => rtmp::input(conn, world, bytes),

@@ -44,7 +44,7 @@ pub const STALE_GOP_AUDIO_FRAMES: u32 = 115;
 
 /// Memory that a frame takes besides its payload: itself, its place in the feed, what shares the payload, and the
 /// allocator's heads of all of these.
-pub const FRAME_OVERHEAD: usize = size_of::<Frame>() + 14 * size_of::<usize>();
+pub const FRAME_OVERHEAD: usize = size_of::<Frame>() + size_of::<[usize; 14]>();
 
 /// A stream's frames.
 #[derive(Debug)]

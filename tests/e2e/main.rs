@@ -17,6 +17,7 @@ mod hls;
 mod hostile;
 mod http;
 mod media;
+mod memory;
 mod page;
 mod process;
 mod reload;

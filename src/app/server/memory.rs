@@ -69,14 +69,14 @@ impl Server {
                 }
             }
         }
+        if self.world.memory.has_shrunk() {
+            memory::give_back();
+        }
         self.tell_memory();
     }
 
     fn tell_memory(&mut self) {
         let Some(news) = self.world.memory.news(memory::resident()) else { return };
-        if news.is_bad() {
-            memory::give_back();
-        }
         if let Some(left_out) = self.world.quiet.allow("memory", self.world.now) {
             let more = if left_out > 0 { format!(" ({left_out} steps before)") } else { String::new() };
             if news.is_bad() {

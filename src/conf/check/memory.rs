@@ -56,5 +56,5 @@ fn hls(vhost: &Vhost) -> u64 {
 }
 
 fn megabytes(bytes: u64) -> String {
-    format!("{}.{}m", bytes >> 20, (bytes % (1 << 20)) * 10 >> 20)
+    format!("{}.{}m", bytes >> 20, ((bytes % (1 << 20)) * 10) >> 20)
 }

@@ -96,7 +96,7 @@ pub struct Now {
 }
 
 /// Memory that a chunk takes besides its bytes: its place in a list, what shares it, and the allocator's heads.
-const CHUNK_OVERHEAD: usize = size_of::<Bytes>() + 8 * size_of::<usize>();
+const CHUNK_OVERHEAD: usize = size_of::<Bytes>() + size_of::<[usize; 8]>();
 
 /// The bytes of one resource, as they came from the packager.
 #[derive(Debug, Default, PartialEq, Eq)]
