@@ -236,6 +236,19 @@ pub struct GivenUp {
     pub publishers: u64,
 }
 
+/// How things stand, as of the last look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The budget in bytes; 0: there is none, and nothing is counted.
+    pub budget: usize,
+    /// How much is given up.
+    pub level: Level,
+    /// Bytes held.
+    pub used: Used,
+    /// What was given up since the start.
+    pub given_up: GivenUp,
+}
+
 /// What is to be done after a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -265,11 +278,10 @@ pub struct Guard {
     before_step: Option<usize>,
     hold_ms: u64,
     stepped_back: Option<u64>,
-    /// Bytes that came in since the last look.
-    fresh: usize,
+    /// Bytes that may still come in before the next look; `None`: it is on its way.
+    room: Option<usize>,
     /// The most that was held at any look since memory was given back to the system.
     most: usize,
-    looking: bool,
     /// What was told last.
     told: Level,
 }
@@ -279,9 +291,17 @@ impl Guard {
     pub fn set_budget(&mut self, bytes: u64) {
         self.budget = usize::try_from(bytes).unwrap_or(usize::MAX);
         self.hold_ms = HOLD_MS;
+        self.freed = [0; LADDER.len()];
+        self.room = (self.budget > 0).then_some(self.budget / LEAST_ROOM);
         if self.budget == 0 {
-            (self.level, self.told) = (Level::Normal, Level::Normal);
+            (self.level, self.used) = (Level::Normal, Used::default());
         }
+    }
+
+    /// All figures.
+    pub fn report(&self) -> Report {
+        let Guard { budget, level, used, given, .. } = *self;
+        Report { budget, level, used, given_up: given }
     }
 
     /// The budget in bytes; 0: none.
@@ -297,11 +317,6 @@ impl Guard {
     /// What was held at the last look; all zero without a budget.
     pub fn used(&self) -> Used {
         self.used
-    }
-
-    /// What was given up since the start.
-    pub fn given_up(&self) -> GivenUp {
-        self.given
     }
 
     /// What each of so many streams may keep.
@@ -334,15 +349,20 @@ impl Guard {
     /// Counts bytes that came in. True: it is time to look, before there is too much.
     #[must_use]
     pub fn count(&mut self, bytes: usize) -> bool {
-        self.fresh = self.fresh.saturating_add(bytes);
-        let room = self.budget.saturating_sub(self.used.total()).max(self.budget / LEAST_ROOM);
-        self.budget > 0 && self.fresh > room && !std::mem::replace(&mut self.looking, true)
+        let Some(room) = &mut self.room else { return false };
+        match room.checked_sub(bytes) {
+            Some(left) => *room = left,
+            None => self.room = None,
+        }
+        self.room.is_none()
     }
 
     /// Says what follows from what is held now.
     pub fn weigh(&mut self, now: u64, used: Used) -> Verdict {
-        (self.used, self.fresh, self.looking) = (used, 0, false);
         let total = used.total();
+        self.used = used;
+        self.room =
+            (self.budget > 0).then(|| self.budget.saturating_sub(total).max(self.budget / LEAST_ROOM));
         if let (Some(before), Some(freed)) =
             (self.before_step.take(), self.freed.get_mut(self.level.number()))
         {

@@ -19,6 +19,9 @@ use std::rc::Rc;
 /// refresh never send one).
 pub const MAX_KEY_WAIT_MS: u64 = 10_000;
 
+/// The time of a viewer who has seen nothing of the stream yet.
+const NEVER: u64 = u64::MAX;
+
 /// For so long after a start, in milliseconds, pieces from before it may still come.
 const EARLY_MS: u64 = 500;
 
@@ -117,6 +120,7 @@ pub struct Cursor {
     exact: bool,
     version: u64,
     filter: Filter,
+    /// Time of what was sent last; while a start is looked for, when that began.
     last_sent_dts: u64,
     skipped: Skipped,
 }
@@ -137,7 +141,7 @@ impl Cursor {
             exact,
             version: 0,
             filter,
-            last_sent_dts: 0,
+            last_sent_dts: feed.newest().map_or(NEVER, |frame| frame.dts),
             skipped: Skipped::default(),
         }
     }
@@ -221,13 +225,15 @@ impl Cursor {
             let dts = feed.get(to).or(feed.newest()).map_or(self.last_sent_dts, |frame| frame.dts);
             self.skipped.ms = self.skipped.ms.saturating_add(dts.saturating_sub(self.last_sent_dts));
         }
+        if !matches!(self.at, At::Waiting) {
+            self.last_sent_dts = feed.newest().map_or(self.last_sent_dts, |frame| frame.dts);
+        }
         self.next = to;
         self.at = At::Waiting;
     }
 
     fn find_start(&mut self, feed: &Feed, rule: Start) {
-        let mut sound = None;
-        let mut start = None;
+        let (mut sound, mut start, mut useless) = (None, None, 0);
         for (ahead, frame) in feed.from(self.next).enumerate() {
             match (frame.kind, frame.role, rule) {
                 (_, Role::Header, _) => {}
@@ -235,7 +241,7 @@ impl Cursor {
                 (_, Role::Key, Start::Picture) => start = sound.or(Some(ahead)),
                 (_, Role::Key, _) | (_, _, Start::Anywhere) => start = Some(ahead),
                 (Kind::Audio, _, Start::Picture) => sound = sound.or(Some(ahead)),
-                (_, Role::Delta, _) => sound = None,
+                (_, Role::Delta, _) => (sound, useless) = (None, ahead + 1),
             }
             if start.is_some() {
                 break;
@@ -244,7 +250,14 @@ impl Cursor {
         let start = match start {
             Some(ahead) => self.next.saturating_add(ahead as u64),
             None if self.waited_enough(feed) => feed.end().saturating_sub(1),
-            None => return,
+            None => {
+                if self.last_sent_dts == NEVER {
+                    self.last_sent_dts = feed.newest().map_or(NEVER, |frame| frame.dts);
+                }
+                // The feed need not keep what will not be sent.
+                self.next = self.next.saturating_add(useless as u64);
+                return;
+            }
         };
         let Some(frame) = feed.get(start) else { return };
         self.next = start;
@@ -260,10 +273,7 @@ impl Cursor {
     }
 
     fn waited_enough(&self, feed: &Feed) -> bool {
-        match (feed.get(self.next), feed.newest()) {
-            (Some(first), Some(newest)) => newest.dts.saturating_sub(first.dts) >= MAX_KEY_WAIT_MS,
-            _ => false,
-        }
+        feed.newest().is_some_and(|newest| newest.dts.saturating_sub(self.last_sent_dts) >= MAX_KEY_WAIT_MS)
     }
 
     fn timestamp(&self, dts: u64) -> u64 {
@@ -651,6 +661,28 @@ mod tests {
         assert!(take(&mut cursor, &publisher.feed, FLV, usize::MAX).is_empty());
         publisher.run(200);
         assert!(!take(&mut cursor, &publisher.feed, FLV, usize::MAX).is_empty());
+    }
+
+    #[test]
+    fn who_waits_for_a_key_does_not_hold_the_feed_back_and_waits_no_longer_for_it() {
+        let short = Limits { max_gop_bytes: 0, max_ms: 2_000, ..Limits::default() };
+        let mut publisher = Publisher::new(1_000_000, short);
+        publisher.run(2);
+        let mut cursor = Cursor::join(&publisher.feed, Join::default());
+        let mut waited = 0u64;
+        while take(&mut cursor, &publisher.feed, FLV, usize::MAX).is_empty() {
+            publisher.run(1);
+            publisher.feed.trim(Some(cursor.position()));
+            assert!(publisher.feed.len() <= 6, "{} frames", publisher.feed.len());
+            waited += 40;
+        }
+        assert!(waited.abs_diff(MAX_KEY_WAIT_MS) <= 80, "{waited} ms");
+        // A feed that is empty at first says nothing of the time.
+        let mut late = Publisher::new(1_000_000, Limits::default());
+        let mut cursor = Cursor::join(&late.feed, Join::default());
+        late.frames = 1_000_001;
+        late.run(100);
+        assert!(take(&mut cursor, &late.feed, FLV, usize::MAX).is_empty());
     }
 
     #[test]

@@ -42,7 +42,7 @@ fn steps_are_taken_in_their_order_and_no_further_than_needed() {
         let mut guard = guard(16 * MB);
         look(&mut guard, 0, |level| if level < stop { 17 * MB } else { 15 * MB });
         assert_eq!(guard.level(), stop);
-        assert_eq!(guard.given_up().steps as usize, stop.number());
+        assert_eq!(guard.report().given_up.steps as usize, stop.number());
     }
     let mut hopeless = guard(16 * MB);
     look(&mut hopeless, 0, |_| 40 * MB);
@@ -121,6 +121,21 @@ fn much_that_comes_in_between_two_looks_calls_for_one() {
 }
 
 #[test]
+fn another_budget_takes_effect_at_the_next_look_and_none_ends_everything() {
+    let mut guard = guard(16 * MB);
+    look(&mut guard, 0, |_| 12 * MB);
+    guard.set_budget(8 << 20);
+    look(&mut guard, 0, |level| if level < Level::NoGops { 12 * MB } else { 6 * MB });
+    assert_eq!(guard.level(), Level::NoGops);
+    assert_eq!(guard.share(1).gop_bytes, 0);
+    assert!(guard.news(None).is_some());
+    guard.set_budget(0);
+    assert_eq!((guard.level(), guard.share(1)), (Level::Normal, Share::default()));
+    assert_eq!(guard.report().used, Used::default());
+    assert!(!guard.news(None).unwrap().is_bad(), "it is told");
+}
+
+#[test]
 fn people_are_told_and_counted() {
     let mut guard = guard(MB);
     let at = |guard: &mut Guard, stop| look(guard, 0, |level| if level < stop { 2 * MB } else { MB });
@@ -134,7 +149,7 @@ fn people_are_told_and_counted() {
     at(&mut guard, Level::NoPublishers);
     assert!(guard.refuses_publisher().is_some());
     guard.count_publisher(true);
-    let GivenUp { viewers, publishers, steps, .. } = guard.given_up();
+    let GivenUp { viewers, publishers, steps, .. } = guard.report().given_up;
     assert_eq!((viewers, publishers, steps), (2, 1, 9));
 }
 
@@ -361,7 +376,7 @@ fn whoever_publishes_may_come_back_when_nobody_new_may() {
     let by = Source::Peer(crate::net::slots::Id::from_token(1), ip);
     let refusal = rig.world.publish(&name("new"), &vhost, by).unwrap_err();
     assert!(refusal.contains("max_memory"), "{refusal}");
-    assert_eq!(rig.world.memory.given_up().publishers, 1);
+    assert_eq!(rig.world.memory.report().given_up.publishers, 1);
     rig.world.unpublish(rig.stream, BY);
     assert!(rig.world.publish(&name("x"), &vhost, by).is_ok());
 }
