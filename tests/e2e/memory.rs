@@ -175,7 +175,7 @@ fn a_small_budget_holds_and_publishers_notice_nothing() {
     assert!(poll(Duration::from_secs(5), || memory(&server).1 == "no_publishers"), "{:?}", memory(&server));
     let peak = server.peak_kib() - before;
     note(&format!("memory: at most {peak} KiB more resident with 20.7 MB of unfinished messages on top"));
-    assert!(peak < (21 + SLACK) * 1024, "{peak} KiB");
+    assert!(peak < (BUDGET + 21) * 1024, "{peak} KiB");
     let mut http = Http::connect(server.http);
     http.get("/live/a.flv", "");
     let head = http.head();
