@@ -290,6 +290,7 @@ mod tests {
     use super::*;
     use crate::app::demo::Demo;
     use crate::app::hub::{Source, StreamId};
+    use crate::app::memory::Used;
     use crate::app::world::Timer;
     use crate::conf::Config;
     use crate::media::frame::Kind;
@@ -357,6 +358,23 @@ mod tests {
         publish(&mut world, "", "x");
         let text = list(&world);
         assert!(text.contains(r#""kbps":null,"video":null,"audio":null,"mime":null,"urls""#), "{text}");
+    }
+
+    #[test]
+    fn a_budget_of_memory_and_what_is_given_up_for_it_are_told() {
+        let mut world = world();
+        publish(&mut world, "", "x");
+        assert!(!list(&world).contains("memory"));
+        world.memory.set_budget(1000);
+        let used = Used { feeds: 900, ..Used::default() };
+        world.memory.weigh(0, used);
+        let memory = |level, note| {
+            format!(r#""memory":{{"max":1000,"used":900,"level":"{level}","note":"{note}"}},"streams":["#)
+        };
+        assert!(list(&world).contains(&memory("normal", "everything is as configured")));
+        world.memory.weigh(0, Used { feeds: 1001, ..used });
+        world.memory.weigh(0, used);
+        assert!(list(&world).contains(&memory("derived", "other containers store nothing ahead")));
     }
 
     #[test]

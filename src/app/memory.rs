@@ -45,6 +45,8 @@ const LEAST_ROOM: usize = 16;
 /// Freed memory is given back to the system when it is an eighth of the budget, within these bounds.
 const LEAST_SHRUNK: usize = 512 << 10;
 const MOST_SHRUNK: usize = 8 << 20;
+/// What holds less is left out of a line in the log.
+const WORTH_TELLING: usize = 100 << 10;
 /// `max_memory` by default: half of what is left, where that is less than this many bytes.
 const SMALL_MACHINE: u64 = 256 << 20;
 
@@ -466,16 +468,12 @@ impl Guard {
         shrunk
     }
 
-    /// A line for the log when the level is another than was told last.
-    pub fn news(&mut self, resident: Option<u64>) -> Option<News> {
+    /// A line for the log when the level is another than was told last. `resident` tells how much of the process is in
+    /// memory.
+    pub fn news(&mut self, resident: fn() -> Option<u64>) -> Option<News> {
         let before = std::mem::replace(&mut self.told, self.level);
-        (before != self.level).then_some(News {
-            before,
-            level: self.level,
-            used: self.used,
-            budget: self.budget,
-            resident,
-        })
+        let Guard { level, used, budget, .. } = *self;
+        (before != level).then(|| News { before, level, used, budget, resident: resident() })
     }
 }
 
@@ -500,7 +498,8 @@ impl fmt::Display for News {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let News { level, used, budget, resident, .. } = self;
         write!(f, "{} of {} in use (", Megabytes(used.total()), Megabytes(*budget))?;
-        for (n, (name, bytes)) in used.kinds().iter().filter(|(_, bytes)| *bytes > 0).enumerate() {
+        for (n, (name, bytes)) in used.kinds().iter().filter(|(_, bytes)| *bytes >= WORTH_TELLING).enumerate()
+        {
             write!(f, "{}{name} {}", if n > 0 { ", " } else { "" }, Megabytes(*bytes))?;
         }
         if let Some(resident) = resident {

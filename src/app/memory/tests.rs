@@ -128,11 +128,11 @@ fn another_budget_takes_effect_at_the_next_look_and_none_ends_everything() {
     look(&mut guard, 0, |level| if level < Level::NoGops { 12 * MB } else { 6 * MB });
     assert_eq!(guard.level(), Level::NoGops);
     assert_eq!(guard.share(1).gop_bytes, 0);
-    assert!(guard.news(None).is_some());
+    assert!(guard.news(|| None).is_some());
     guard.set_budget(0);
     assert_eq!((guard.level(), guard.share(1)), (Level::Normal, Share::default()));
     assert_eq!(guard.report().used, Used::default());
-    assert!(!guard.news(None).unwrap().is_bad(), "it is told");
+    assert!(!guard.news(|| None).unwrap().is_bad(), "it is told");
 }
 
 #[test]
@@ -156,24 +156,24 @@ fn people_are_told_and_counted() {
 #[test]
 fn a_change_is_told_once_with_figures_and_a_remedy() {
     let mut guard = guard(16 * MB);
-    assert!(guard.news(None).is_none());
+    assert!(guard.news(|| None).is_none());
     let used = |level| Used {
         feeds: 2 * MB,
         hls: if level < Level::ShortHls { 15 * MB } else { 5 * MB },
         ..Used::default()
     };
     while guard.weigh(0, used(guard.level())) == Verdict::Less {}
-    let news = guard.news(Some(20 * MB as u64)).unwrap();
+    let news = guard.news(|| Some(20 << 20)).unwrap();
     assert!(news.is_bad());
     assert_eq!(
         news.to_string(),
         "7.0 MB of 16.0 MB in use (feeds 2.0 MB, hls 5.0 MB; 20.0 MB resident): HLS playlists are shortened; \
          raise max_memory, or lower hls_window or hls_ram_bytes"
     );
-    assert!(guard.news(None).is_none());
+    assert!(guard.news(|| None).is_none());
     guard.weigh(1_000, feeds(MB));
     guard.weigh(20_000, feeds(MB));
-    let news = guard.news(None).unwrap();
+    let news = guard.news(|| None).unwrap();
     assert!(!news.is_bad());
     assert_eq!(news.to_string(), "1.0 MB of 16.0 MB in use (feeds 1.0 MB): there are no GOP caches");
 }

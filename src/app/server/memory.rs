@@ -76,7 +76,7 @@ impl Server {
     }
 
     fn tell_memory(&mut self) {
-        let Some(news) = self.world.memory.news(memory::resident()) else { return };
+        let Some(news) = self.world.memory.news(memory::resident) else { return };
         if let Some(left_out) = self.world.quiet.allow("memory", self.world.now) {
             let more = if left_out > 0 { format!(" ({left_out} steps before)") } else { String::new() };
             if news.is_bad() {
