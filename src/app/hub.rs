@@ -257,7 +257,12 @@ impl Live {
 
     /// Whether a viewer of this form gets nothing more.
     pub fn is_over(&self, source: Option<Kindred>) -> bool {
-        self.ended || source.and_then(|kindred| self.derived(kindred)).is_some_and(Derived::is_over)
+        self.ended || source.is_some_and(|kindred| self.gave_up(kindred))
+    }
+
+    #[inline(never)]
+    fn gave_up(&self, kindred: Kindred) -> bool {
+        self.derived(kindred).is_some_and(Derived::is_over)
     }
 
     /// The other containers that it is read in, with the number of readers and bytes of each.

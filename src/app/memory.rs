@@ -16,12 +16,15 @@
 //! ```
 //!
 //! What is stored gives way before people do, and the slowest of these first. Whoever publishes is never cut, and may
-//! come back to a stream that has not ended.
+//! come back to a stream that has not ended: what publishers have sent of unfinished messages can exceed the budget.
 //!
 //! Nothing is counted for a frame and a viewer: feeds know their bytes, and the loop walks streams and connections once
 //! a second, and sooner when as much came in as was left of the budget. Steps back are taken one by one, when there is
 //! room for what the step had freed, or after a longer time in any case: it may not be needed any more. The hold doubles
 //! each time when a step back did not last, so nothing flaps.
+//!
+//! With a budget, one stream's feed never takes more than half of it; so one slow viewer is moved on before other streams
+//! lose anything.
 //!
 //! Not counted: the program itself (about 1 MB), the kernel's socket buffers (`send_buffer` for each viewer), and what
 //! the allocator keeps between pieces.
