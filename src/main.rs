@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         Task::Test => test(&setup, &loaded),
         Task::Show => {
             print!("{}", loaded.effective);
+            println!("\n{}", setup::memory_note(&loaded.config));
             ExitCode::SUCCESS
         }
     }

@@ -94,6 +94,21 @@ impl Conn {
         }
     }
 
+    /// Memory taken, in bytes: of its state and buffers, and of messages that are not complete.
+    pub fn heap(&self) -> (usize, usize) {
+        let (peer, unfinished) = match &self.role {
+            Role::Rtmp(peer) => peer.heap(),
+            Role::Http(peer) => (peer.heap(), 0),
+            Role::Leaving(_) => (0, 0),
+        };
+        (size_of::<Conn>().saturating_add(self.out.heap()).saturating_add(peer), unfinished)
+    }
+
+    /// Whether it publishes.
+    pub fn publishes(&self) -> bool {
+        matches!(&self.role, Role::Rtmp(peer) if peer.publishes())
+    }
+
     /// Whether nothing more is to be read for now: what came before is not worked off.
     pub fn holds(&self) -> bool {
         matches!(&self.role, Role::Http(peer) if peer.holds())

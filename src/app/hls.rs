@@ -22,6 +22,7 @@ mod viewers;
 use super::conn::{Conn, Role};
 use super::hub::StreamId;
 use super::listing;
+use super::memory::Share;
 use super::mount;
 use super::shared::Shared;
 use super::world::{Action, Timer, World};
@@ -74,6 +75,8 @@ pub struct LiveHls {
     _place: Place,
     /// The log knows that there are no segments, and that they go before their time.
     told: (bool, bool),
+    /// Memory is short: segments go before their time because of that.
+    short: bool,
 }
 
 /// What the HLS of all streams shares.
@@ -213,6 +216,7 @@ pub fn begin(
         viewers: Viewers::default(),
         verdict: None,
         told: (false, false),
+        short: false,
     }))
 }
 
@@ -234,7 +238,7 @@ impl LiveHls {
                 self.verdict = Some(format!("there can be no HLS of it: {why}"));
             }
         }
-        if self.hls.squeezed() > 0 && !self.told.1 {
+        if self.hls.squeezed() > 0 && !self.told.1 && !self.short {
             log::warn!(
                 target: "hls",
                 "{name}: segments go before their time: the stream needs more than hls_ram_bytes for hls_window"
@@ -244,6 +248,20 @@ impl LiveHls {
         self.viewers.sweep(self.hls.target_ms(), mono_ms);
         self.settle(&progress, name, mono_ms);
         self.wake(&progress)
+    }
+
+    /// Memory taken, in bytes.
+    pub fn heap(&self) -> usize {
+        self.hls.heap()
+    }
+
+    /// Goes on with another share of the memory.
+    pub fn set_share(&mut self, share: Share, name: &StreamName, mono_ms: u64) {
+        if self.short || share.hls_bytes < usize::MAX {
+            self.short = share.hls_bytes < usize::MAX;
+            self.hls.set_budget(share.hls_bytes, share.segment_bytes, now(mono_ms));
+            self.save(name, mono_ms);
+        }
     }
 
     /// What came of a step: a line for each segment, and the copy on the disk.

@@ -117,6 +117,11 @@ impl HttpPeer {
         }
     }
 
+    /// Memory taken, in bytes.
+    pub fn heap(&self) -> usize {
+        size_of::<HttpPeer>().saturating_add(self.requests.heap()).saturating_add(self.backlog.capacity())
+    }
+
     /// The viewer, while it plays.
     pub fn viewer(&self) -> Option<&Viewer> {
         match &self.job {
@@ -476,6 +481,10 @@ fn live(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, targe
         }
         return;
     }
+    if let Some(why) = world.memory.refuse_viewer(container.is_some()) {
+        world.complain("http", conn, &why);
+        return refuse(conn, world, request, cors, 503, why);
+    }
     let Some((stream, since)) = world.wait_for(name, vhost, conn.id) else {
         return refuse(conn, world, request, cors, 503, "there are too many streams");
     };
@@ -514,8 +523,8 @@ pub fn start_viewer(conn: &mut Conn, world: &mut World) {
             let kindred = Kindred { container, filter };
             match live.open(kindred, since) {
                 Ok(join) => (join, Some(kindred)),
-                Err(why) => {
-                    response::text(conn.out.buffer(), 415, &why, false, answer.cors, false);
+                Err((status, why)) => {
+                    response::text(conn.out.buffer(), status, &why, false, answer.cors, false);
                     return conn.finish(world, &why);
                 }
             }

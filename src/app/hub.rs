@@ -11,6 +11,7 @@
 
 use super::fanout::{Fanout, Phase};
 use super::hls::{self, LiveHls};
+use super::memory::{Level, Share, Used};
 use super::rate::Rate;
 use super::world::{Action, Timer, World};
 use crate::conf::{self, OnBusy, Vhost};
@@ -92,6 +93,8 @@ pub struct Live {
     pub since: u64,
     /// How fast it comes in.
     pub rate: Rate,
+    /// What it may keep.
+    share: Share,
     last_frame: u64,
     last_trim: u64,
     ticking: bool,
@@ -101,7 +104,8 @@ pub struct Live {
 
 impl Live {
     fn new(name: StreamName, vhost: Rc<Vhost>) -> Live {
-        let stream = Stream::new(limits(&vhost.play), jitter(vhost.play.time_jitter));
+        let share = Share::default();
+        let stream = Stream::new(limits(&vhost.play, share), jitter(vhost.play.time_jitter));
         Live {
             name,
             vhost,
@@ -114,6 +118,7 @@ impl Live {
             ended: false,
             since: 0,
             rate: Rate::default(),
+            share,
             last_frame: 0,
             last_trim: 0,
             ticking: false,
@@ -159,18 +164,24 @@ impl Live {
     /// Lets another viewer, who waits since `since`, read the stream in this form; the first one has it made.
     ///
     /// # Errors
-    /// Why the stream cannot be had so, in one line.
-    pub fn open(&mut self, kindred: Kindred, since: u64) -> Result<Join, String> {
+    /// Why the stream cannot be had so, in one line, with the status of HTTP for it.
+    pub fn open(&mut self, kindred: Kindred, since: u64) -> Result<Join, (u16, String)> {
         let at = self.derived.iter().position(|(derived, _)| derived.kindred == kindred);
         let at = match at {
             Some(at) => at,
-            None => self.derive(kindred, since)?,
+            None => self.derive(kindred, since).map_err(|why| (415, why))?,
         };
         let sound = matches!(kindred.container, Container::Aac | Container::Mp3);
         let waited = since < self.stream.feed.end();
         let Some((derived, readers)) = self.derived.get_mut(at) else {
-            return Err(String::from("it is gone"));
+            return Err((404, String::from("it is gone")));
         };
+        if derived.is_over() {
+            return Err((
+                503,
+                String::from("memory is short (max_memory): it was just ended in this container"),
+            ));
+        }
         *readers += 1;
         let since = match waited {
             true => Some(derived.feed.base()),
@@ -183,10 +194,7 @@ impl Live {
 
     fn derive(&mut self, kindred: Kindred, since: u64) -> Result<usize, String> {
         let packager = package::packager(kindred, self.stream.video(), self.stream.audio())?;
-        let mut limits = limits(&self.vhost.play);
-        if matches!(kindred.container, Container::Aac | Container::Mp3) {
-            limits.keep_ms = self.vhost.http_remux.fast_cache_ms;
-        }
+        let limits = derived_limits(&self.vhost, self.share, kindred.container);
         self.derived.push((Derived::new(kindred, packager, &self.stream, since, limits), 0));
         Ok(self.derived.len() - 1)
     }
@@ -221,19 +229,57 @@ impl Live {
 
     /// Goes on under other settings; what is kept of the stream shrinks or grows to them.
     pub fn set_vhost(&mut self, vhost: Rc<Vhost>) {
-        let own = limits(&vhost.play);
-        for (derived, _) in &mut self.derived {
-            let mut limits = own;
-            if matches!(derived.kindred.container, Container::Aac | Container::Mp3) {
-                limits.keep_ms = vhost.http_remux.fast_cache_ms;
-            }
-            derived.feed.set_limits(limits);
-        }
-        self.stream.feed.set_limits(own);
         if !vhost.hls.enabled {
             self.hls = None;
         }
         self.vhost = vhost;
+        self.set_limits();
+    }
+
+    fn set_limits(&mut self) {
+        for (derived, _) in &mut self.derived {
+            derived.feed.set_limits(derived_limits(&self.vhost, self.share, derived.kindred.container));
+        }
+        self.stream.feed.set_limits(limits(&self.vhost.play, self.share));
+    }
+
+    /// Goes on with another share of the memory.
+    pub fn set_share(&mut self, share: Share, now: u64) {
+        if let Some(hls) = &mut self.hls {
+            hls.set_share(share, &self.name, now);
+        }
+        self.share = share;
+        self.set_limits();
+    }
+
+    /// Adds what it holds.
+    pub fn weigh(&self, used: &mut Used) {
+        used.feeds = used.feeds.saturating_add(self.stream.feed.heap());
+        let derived: usize = self.derived.iter().map(|(derived, _)| derived.feed.heap()).sum();
+        used.derived = used.derived.saturating_add(derived);
+        used.hls = used.hls.saturating_add(self.hls.as_ref().map_or(0, |hls| hls.heap()));
+    }
+
+    /// Whether a viewer of this form gets nothing more.
+    pub fn is_over(&self, source: Option<Kindred>) -> bool {
+        self.ended || source.is_some_and(|kindred| self.gave_up(kindred))
+    }
+
+    #[inline(never)]
+    fn gave_up(&self, kindred: Kindred) -> bool {
+        self.derived(kindred).is_some_and(Derived::is_over)
+    }
+
+    /// The other containers that it is read in, with the number of readers and bytes of each.
+    pub fn containers(&self) -> impl Iterator<Item = (Kindred, usize, usize)> {
+        let open = self.derived.iter().filter(|(derived, _)| !derived.is_over());
+        open.map(|(derived, readers)| (derived.kindred, *readers, derived.feed.heap()))
+    }
+
+    /// Ends it in one container.
+    pub fn give_up(&mut self, kindred: Kindred) {
+        let found = self.derived.iter_mut().find(|(derived, _)| derived.kindred == kindred);
+        found.into_iter().for_each(|(derived, _)| derived.give_up());
     }
 
     fn idle(&self) -> bool {
@@ -242,17 +288,32 @@ impl Live {
     }
 }
 
-fn limits(play: &conf::Play) -> Limits {
+/// The bounds of a stream's own feed.
+fn limits(play: &conf::Play, share: Share) -> Limits {
     let frames = match play.gop_cache_max_frames {
         0 => usize::MAX,
         frames => frames as usize,
     };
     Limits {
-        max_ms: play.queue_length_ms,
-        max_bytes: usize::try_from(play.queue_bytes).unwrap_or(usize::MAX),
+        max_ms: play.queue_length_ms.min(share.lag_ms),
+        max_bytes: usize::try_from(play.queue_bytes).unwrap_or(usize::MAX).min(share.feed_bytes),
         max_gop_frames: frames,
         gop_cache: play.gop_cache,
+        max_gop_bytes: share.gop_bytes,
         keep_ms: 0,
+    }
+}
+
+/// The bounds of its feed in another container.
+fn derived_limits(vhost: &Vhost, share: Share, container: Container) -> Limits {
+    let own = limits(&vhost.play, share);
+    let short = share.level >= Level::Derived;
+    let sound = matches!(container, Container::Aac | Container::Mp3);
+    Limits {
+        max_ms: own.max_ms.min(share.derived_lag_ms),
+        max_gop_bytes: if short { 0 } else { own.max_gop_bytes },
+        keep_ms: if sound && !short { vhost.http_remux.fast_cache_ms } else { 0 },
+        ..own
     }
 }
 
@@ -324,6 +385,14 @@ impl Hub {
         }
     }
 
+    /// Streams of which anything is kept.
+    pub fn kept(&self) -> usize {
+        let kept = |live: &&Live| {
+            live.publisher != Publisher::Vacant || live.hls.is_some() || !live.stream.feed.is_empty()
+        };
+        self.iter().filter(kept).count()
+    }
+
     /// Streams held.
     pub fn len(&self) -> usize {
         self.streams.len()
@@ -373,14 +442,49 @@ impl Hub {
 }
 
 impl World {
+    /// Whether `ip` may publish this name now, as far as other publishers and memory are concerned. A stream that has
+    /// not ended may go on.
+    ///
+    /// # Errors
+    /// Why not, in a sentence for the encoder and the log.
+    pub fn may_publish(&self, name: &StreamName, vhost: &Vhost, ip: IpAddr) -> Result<(), String> {
+        self.hub.may_publish(name, vhost, ip)?;
+        let found = self.hub.find(name).and_then(|id| self.hub.get(id));
+        let goes_on = found.is_some_and(|live| live.publisher != Publisher::Vacant);
+        let refusal = self.memory.refuses_publisher().filter(|_| !goes_on);
+        refusal.map_or(Ok(()), |why| Err(why.to_owned()))
+    }
+
+    /// Gives every stream its share of the memory.
+    pub fn deal_out(&mut self) {
+        let share = self.memory.share(self.hub.kept());
+        for id in self.hub.streams.ids() {
+            if let Some(live) = self.hub.streams.get_mut(id) {
+                live.set_share(share, self.now);
+            }
+        }
+    }
+
+    /// What streams hold, and what is theirs together.
+    pub fn weigh(&self) -> Used {
+        let batches = self.batches.heap();
+        let hls = self.hls.writer.heap();
+        let mut used = Used { batches, hls, buffers: self.files.heap(), ..Used::default() };
+        self.hub.iter().for_each(|live| live.weigh(&mut used));
+        used
+    }
+
     /// Gives the name to a publisher; the one who had it is evicted.
     ///
     /// # Errors
     /// Why not, in a sentence for the encoder and the log.
     pub fn publish(&mut self, name: &StreamName, vhost: &Rc<Vhost>, by: Source) -> Result<StreamId, String> {
         if let Source::Peer(_, ip) = by {
-            self.hub.may_publish(name, vhost, ip)?;
+            let verdict = self.may_publish(name, vhost, ip);
+            self.memory.count_publisher(verdict.is_err());
+            verdict?;
         }
+        let share = self.memory.share(self.hub.kept().saturating_add(1));
         let id = self.hub.entry(name, vhost).ok_or("there are too many streams")?;
         let now = self.now;
         let live = self.hub.get_mut(id).ok_or("the stream is gone")?;
@@ -393,9 +497,9 @@ impl World {
         live.rate.begin(now, live.stream.counters().bytes);
         live.publisher = Publisher::Live(by);
         live.vhost = vhost.clone();
-        live.stream.feed.set_limits(limits(&vhost.play));
         live.stream.publisher_begins();
         live.hls = hls::begin(live.hls.take(), (id, name), vhost, &mut self.hls, now);
+        live.set_share(share, now);
         live.ended = false;
         live.told = false;
         live.last_frame = now;
@@ -430,6 +534,11 @@ impl World {
         live.last_frame = now;
         if let Some(frame) = live.stream.feed.newest() {
             live.derived.iter_mut().for_each(|(derived, _)| derived.push(frame));
+            // The message itself was counted when it was read.
+            let copies = live.derived.len() + usize::from(live.hls.is_some());
+            if self.memory.count(frame.payload.len().saturating_mul(copies)) {
+                self.actions.push_back(Action::Memory);
+            }
         }
         live.rate.note(now, live.stream.counters().bytes);
         if !live.told && live.stream.is_ready(now) {
@@ -706,6 +815,19 @@ mod tests {
         assert_eq!(world.hub.len(), 1);
         world.leave(id, viewer, phase, None);
         assert_eq!(world.hub.len(), 0);
+    }
+
+    #[test]
+    fn who_waits_is_served_also_when_no_further_frame_comes() {
+        let Rig { mut world, vhost, name } = rig(OnBusy::TakeoverSameIp);
+        let id = world.publish(&name, &vhost, peer(1, 1)).unwrap();
+        world.ingest(id, peer(1, 1), Kind::Video, 0, Bytes::from_static(KEY));
+        world.wait_for(&name, &vhost, Id::from_token(9)).unwrap();
+        assert!(world.actions.is_empty());
+        world.now = 500;
+        assert_eq!(world.timers.pop(500), Some(Timer::Stream(id)));
+        world.check_stream(id);
+        assert!(matches!(world.actions.pop_front(), Some(Action::Start(_))));
     }
 
     #[test]

@@ -11,10 +11,13 @@
 //!
 //! A client sees the streams of the vhost that its request reaches, as with any other resource. What is not known is
 //! `null`. `urls` has paths: of the RTMP port for `rtmp`, else of the HTTP port, by the extension of each `mount` that
-//! can carry the stream. `viewers` counts those of HLS too. `publisher` is false while the stream waits for its encoder to come back. At most
-//! [`MAX_LISTED`] streams are told of, in order of their names; `more` counts the others.
+//! can carry the stream. `viewers` counts those of HLS too. `publisher` is false while the stream waits for its encoder
+//! to come back. At most [`MAX_LISTED`] streams are told of, in order of their names; `more` counts the others. With
+//! `max_memory` there is also `"memory":{"max":16777216,"used":9000000,"level":"no_gops","note":"there are no GOP
+//! caches"}` before `streams`.
 
 use super::hub::{Live, Publisher};
+use super::memory::Guard;
 use super::mount::{self, percent_encode};
 use super::world::World;
 use crate::conf::{HlsStorage, Vhost};
@@ -54,18 +57,35 @@ pub fn json(world: &World, host: Option<&str>, query: &str) -> Result<String, (u
     let mut out = String::with_capacity(256 + 512 * streams.len().min(MAX_LISTED));
     let _ = write!(
         out,
-        r#"{{"server":"runnel","version":{},"rtmp_port":{},"http_port":{},"more":{},"streams":["#,
+        r#"{{"server":"runnel","version":{},"rtmp_port":{},"http_port":{},"more":{},"#,
         Text(env!("CARGO_PKG_VERSION")),
         port(&config.listen),
         port(&config.http_server.listen),
         streams.len().saturating_sub(MAX_LISTED),
     );
+    write_memory(&mut out, &world.memory);
+    out.push_str("\"streams\":[");
     for (n, live) in streams.iter().take(MAX_LISTED).enumerate() {
         out.push_str(if n > 0 { "," } else { "" });
         write_stream(&mut out, live, vhost, &suffix, world.now);
     }
     out.push_str("]}");
     Ok(out)
+}
+
+fn write_memory(out: &mut String, memory: &Guard) {
+    if memory.budget() == 0 {
+        return;
+    }
+    let level = memory.level();
+    let _ = write!(
+        out,
+        r#""memory":{{"max":{},"used":{},"level":{},"note":{}}},"#,
+        memory.budget(),
+        memory.used().total(),
+        Text(level.name()),
+        Text(level.meaning()),
+    );
 }
 
 fn write_stream(out: &mut String, live: &Live, vhost: &Vhost, suffix: &str, now: u64) {
@@ -285,6 +305,7 @@ mod tests {
     use super::*;
     use crate::app::demo::Demo;
     use crate::app::hub::{Source, StreamId};
+    use crate::app::memory::Used;
     use crate::app::world::Timer;
     use crate::conf::Config;
     use crate::media::frame::Kind;
@@ -352,6 +373,23 @@ mod tests {
         publish(&mut world, "", "x");
         let text = list(&world);
         assert!(text.contains(r#""kbps":null,"video":null,"audio":null,"mime":null,"urls""#), "{text}");
+    }
+
+    #[test]
+    fn a_budget_of_memory_and_what_is_given_up_for_it_are_told() {
+        let mut world = world();
+        publish(&mut world, "", "x");
+        assert!(!list(&world).contains("memory"));
+        world.memory.set_budget(1000);
+        let used = Used { feeds: 900, ..Used::default() };
+        world.memory.weigh(0, used);
+        let memory = |level, note| {
+            format!(r#""memory":{{"max":1000,"used":900,"level":"{level}","note":"{note}"}},"streams":["#)
+        };
+        assert!(list(&world).contains(&memory("normal", "everything is as configured")));
+        world.memory.weigh(0, Used { feeds: 1001, ..used });
+        world.memory.weigh(0, used);
+        assert!(list(&world).contains(&memory("derived", "other containers store nothing ahead")));
     }
 
     #[test]

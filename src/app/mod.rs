@@ -20,6 +20,7 @@ pub mod hls;
 pub mod http;
 pub mod hub;
 pub mod listing;
+pub mod memory;
 pub mod mount;
 pub mod page;
 pub mod qr;

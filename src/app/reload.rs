@@ -73,6 +73,7 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
         .extend(restart.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| Change::Restart(name)));
     let settings = [
         ("max_connections", old.max_connections != new.max_connections),
+        ("max_memory", old.max_memory != new.max_memory),
         ("chunk_size", old.chunk_size != new.chunk_size),
         ("handshake_timeout", old.handshake_timeout_ms != new.handshake_timeout_ms),
         ("trusted_proxy", old.trusted_proxies != new.trusted_proxies),

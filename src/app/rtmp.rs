@@ -112,6 +112,17 @@ impl RtmpPeer {
         }
     }
 
+    /// Memory taken, in bytes: beside what is not complete, and of messages that are not.
+    pub fn heap(&self) -> (usize, usize) {
+        let (all, held) = (self.session.reader().heap(), self.session.reader().held());
+        (size_of::<RtmpPeer>().saturating_add(all.saturating_sub(held)), held)
+    }
+
+    /// Whether it publishes.
+    pub fn publishes(&self) -> bool {
+        matches!(self.job, Job::Publishing { .. })
+    }
+
     /// The viewer, while it plays.
     pub fn viewer(&self) -> Option<&Viewer> {
         match &self.job {
@@ -297,7 +308,7 @@ fn on_fc_publish(conn: &mut Conn, world: &mut World, tid: f64, stream: &str) {
     let Role::Rtmp(peer) = &mut conn.role else { return };
     let ip = conn.peer.ip();
     let verdict = resolve(peer, world, stream)
-        .and_then(|(request, vhost)| world.hub.may_publish(&request.name, &vhost, ip));
+        .and_then(|(request, vhost)| world.may_publish(&request.name, &vhost, ip));
     let refusal = verdict.err();
     peer.session.answer_fc_publish(tid, stream, refusal.as_deref(), conn.out.buffer());
 }
@@ -329,7 +340,11 @@ fn on_publish(conn: &mut Conn, world: &mut World, msid: u32, stream: &str) {
 
 fn on_play(conn: &mut Conn, world: &mut World, msid: u32, stream: &str, until_ms: Option<u64>) {
     let Role::Rtmp(peer) = &mut conn.role else { return };
+    let refusal = world.memory.refuse_viewer(false);
     let waiting = resolve(peer, world, stream).and_then(|(request, vhost)| {
+        if let Some(why) = refusal {
+            return Err(why.to_owned());
+        }
         let found = world.hub.find(&request.name).and_then(|id| world.hub.get(id));
         if vhost.play.no_stream == NoStream::NotFound && found.is_none_or(|live| live.ended) {
             return Err(format!("nobody publishes {}", request.name));
@@ -346,7 +361,9 @@ fn on_play(conn: &mut Conn, world: &mut World, msid: u32, stream: &str, until_ms
             world.timers.set(Timer::Connection(conn.id), deadline);
         }
         Err(why) => {
-            peer.session.reject(msid, "NetStream.Play.StreamNotFound", &why, conn.out.buffer());
+            let code =
+                if refusal.is_some() { "NetStream.Play.Failed" } else { "NetStream.Play.StreamNotFound" };
+            peer.session.reject(msid, code, &why, conn.out.buffer());
             world.complain("rtmp", conn, &format!("play of {} refused: {why}", printable(stream, QUOTED)));
         }
     }

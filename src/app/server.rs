@@ -7,10 +7,11 @@
 //! ```
 //!
 //! Beside it: [`ports`] what is listened at, [`change`] a reload, [`ending`] a graceful end, [`upgrade`] handing over to a
-//! new process, [`stats`] a line of figures, [`turns`] how long turns take.
+//! new process, [`memory`] its bound, [`stats`] a line of figures, [`turns`] how long turns take.
 
 mod change;
 mod ending;
+mod memory;
 mod ports;
 mod stats;
 mod turns;
@@ -29,7 +30,6 @@ use super::rtmp::{self, RtmpPeer};
 use super::viewer::{Flushed, Out, flush};
 use super::world::{Action, Timer, World};
 use crate::conf::{Config, Listen};
-use crate::media::derived::Kindred;
 use crate::net::disk::{Disk, Local};
 use crate::net::handover::Sockets;
 use crate::net::listener::{self, Accepted};
@@ -107,6 +107,10 @@ pub struct Server {
     upgrade: Upgrade,
     files: u64,
     traffic: Traffic,
+    /// Bytes that were left on the machine at the start.
+    available: Option<u64>,
+    /// A look at what memory is taken is to come.
+    memory_ticking: bool,
     conns: Slots<Conn>,
     world: World,
     demo: Option<Demo>,
@@ -161,6 +165,8 @@ impl Server {
             upgrade: Upgrade { sockets, ..Upgrade::default() },
             files,
             traffic: Traffic::default(),
+            available: crate::net::memory::available(),
+            memory_ticking: false,
             conns: Slots::default(),
             max_connections: allowed(config.max_connections, files),
             world: World::new(Rc::new(config)),
@@ -178,6 +184,7 @@ impl Server {
             server.world.files.start(waker, files, disk).map_err(fault)?;
         }
         server.open_listeners()?;
+        server.set_memory_budget();
         Ok(server)
     }
 
@@ -188,6 +195,7 @@ impl Server {
     pub fn start_demo(&mut self) -> Result<(), String> {
         self.world.now = self.poll.now();
         self.demo = Some(Demo::start(&mut self.world)?);
+        self.memory_next();
         Ok(())
     }
 
@@ -377,6 +385,7 @@ impl Server {
         let patience = self.world.config.handshake_timeout_ms;
         self.world.timers.set(Timer::Connection(id), now.saturating_add(patience));
         self.pithy_next();
+        self.memory_next();
     }
 
     /// Over `max_connections`: HTTP clients are told so, if it can be said at once.
@@ -442,6 +451,7 @@ impl Server {
                 Timer::Upgrade => self.on_upgrade_late(),
                 Timer::Watch => self.on_watch(),
                 Timer::Pithy => self.on_pithy(),
+                Timer::Memory => self.on_memory(),
             }
         }
     }
@@ -538,18 +548,11 @@ impl Server {
                     self.world.reap(stream);
                 }
                 Action::Trim(stream) => {
-                    let conns = &self.conns;
-                    let Some(live) = self.world.hub.get_mut(stream) else { continue };
-                    let mut slowest: Vec<(Option<Kindred>, u64)> = Vec::new();
-                    for viewer in live.fanout.all().filter_map(|id| conns.get(id)?.viewer()) {
-                        let at = viewer.cursor.position();
-                        match slowest.iter_mut().find(|(source, _)| *source == viewer.source) {
-                            Some((_, least)) => *least = at.min(*least),
-                            None => slowest.push((viewer.source, at)),
-                        }
+                    if let Some(live) = self.world.hub.get_mut(stream) {
+                        memory::trim(&self.conns, live);
                     }
-                    live.trim(|source| slowest.iter().find(|(of, _)| *of == source).map(|(_, at)| *at));
                 }
+                Action::Memory => self.look_at_memory(),
             }
         }
     }
@@ -621,6 +624,9 @@ fn read_conn(conn: &mut Conn, world: &mut World, scratch: &mut [u8]) {
         match conn.socket.read(scratch) {
             Io::Moved(n) => {
                 world.received = world.received.saturating_add(n as u64);
+                if world.memory.count(n) {
+                    world.actions.push_back(Action::Memory);
+                }
                 let bytes = scratch.get(..n).unwrap_or_default();
                 match conn.role {
                     Role::Rtmp(_) => rtmp::input(conn, world, bytes),

@@ -2,8 +2,8 @@
 //! by `-t`, and read again at a reload.
 
 use crate::conf::schema::Context;
-use crate::conf::{self, Loaded, LogTank, MAX_FILE};
-use crate::net::{files, log, sys};
+use crate::conf::{self, Config, Loaded, LogTank, MAX_FILE};
+use crate::net::{files, log, memory, sys};
 use std::path::{Path, PathBuf};
 
 /// The places that a configuration is made from.
@@ -74,6 +74,16 @@ pub fn log_settings(log: &conf::Log) -> log::Settings {
         ring: usize::try_from(log.ring).unwrap_or(usize::MAX),
         utc: log.utc,
         access: log.access.clone(),
+    }
+}
+
+/// What `max_memory` comes to on this machine now, as a comment of the configuration.
+pub fn memory_note(config: &Config) -> String {
+    let left = memory::available();
+    let shown = left.map_or_else(|| String::from("an unknown amount"), |bytes| format!("{} MB", bytes >> 20));
+    match super::memory::budget(config.max_memory, left) {
+        0 => format!("# max_memory: no bound ({shown} of memory is left)"),
+        bytes => format!("# max_memory: {} MB ({shown} of memory is left)", bytes >> 20),
     }
 }
 

@@ -97,6 +97,11 @@ impl Out {
         own && self.bytes.len() <= SHORT_ANSWER
     }
 
+    /// Memory taken by bytes of our own, in bytes.
+    pub fn heap(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Bytes that wait.
     pub fn len(&self) -> usize {
         self.bytes.len() - self.sent + self.piece().len() + self.piped()
@@ -285,7 +290,7 @@ fn write_stream(
     }
     let Viewer { cursor, format, .. } = viewer;
     if !cursor.is_due(feed) {
-        return idle(if live.ended { Flushed::Over } else { Flushed::Done });
+        return idle(if live.is_over(viewer.source) { Flushed::Over } else { Flushed::Done });
     }
     let budget = if whole { budget } else { cursor.left_in_message(feed, *format).min(budget) };
     let mut scratch = [0u8; SCRATCH];

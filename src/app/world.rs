@@ -3,6 +3,7 @@
 use super::conn::Conn;
 use super::files::Store;
 use super::hub::{Hub, StreamId};
+use super::memory::Guard;
 use super::quiet::Quiet;
 use super::rtmp::Home;
 use crate::conf::Config;
@@ -33,6 +34,8 @@ pub enum Timer {
     Watch,
     /// A line of statistics.
     Pithy,
+    /// A look at what memory is taken.
+    Memory,
 }
 
 /// Something for the loop to do to other connections once the present one is done with.
@@ -54,6 +57,8 @@ pub enum Action {
     Dismiss(Id, String),
     /// This connection's last answer is written; it may have asked on meanwhile.
     Resume(Id),
+    /// Much has come in since the last look at what memory is taken.
+    Memory,
 }
 
 /// Shared state.
@@ -89,6 +94,8 @@ pub struct World {
     pub batches: Batches,
     /// Files that are being sent, and who reads them.
     pub files: Store,
+    /// What may be kept of all this.
+    pub memory: Guard,
 }
 
 impl World {
@@ -110,6 +117,7 @@ impl World {
             last_home: None,
             batches: Batches::default(),
             files: Store::default(),
+            memory: Guard::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Tree to typed configuration, by the table of directives; every mistake on the way is reported.
 
 mod hls;
+mod memory;
 mod together;
 
 use std::collections::{HashSet, VecDeque};

@@ -88,6 +88,7 @@ static SRS: &[(Context, &str, &str)] = &[
         "the same; there is no default in SRS. `rtmp { listen }` of SRS 7 is read too.",
     ),
     (Context::Root, "max_connections", SAME),
+    (Context::Root, "max_memory", NOT),
     (Context::Root, "chunk_size", SAME),
     (Context::Root, "handshake_timeout", NOT),
     (Context::Root, "reuse_port", "always on in SRS 4 and later."),

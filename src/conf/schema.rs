@@ -139,6 +139,7 @@ const LEVELS: &[&str] = &["error", "warn", "info", "debug"];
 const NO_STREAM: &[&str] = &["wait", "404", "not_found"];
 const MAX_CHUNK: u64 = 0xFF_FFFF;
 const MAX_WINDOW: u64 = 0x7FFF_FFFF;
+const MAX_MEMORY: u64 = 1 << 40;
 
 fn no_stream(value: Value<'_>) -> NoStream {
     if value.text() == "wait" { NoStream::Wait } else { NoStream::NotFound }
@@ -162,6 +163,14 @@ static ROOT: &[Directive] = &[
         default: "1000",
         docs: "Connections at one time, of all protocols; more are refused.",
         set: |d, v| d.config.max_connections = v.num32(),
+    },
+    Directive {
+        name: "max_memory",
+        aliases: &[],
+        kind: Kind::Size { min: 0, max: MAX_MEMORY, usual: (0, MAX_MEMORY) },
+        default: "(half of the memory that is left at the start if that is below 256m, else 0)",
+        docs: "Bytes for streams, HLS and the buffers of connections together; 0 sets no bound. When they are used up, these give way, in this order: what is stored in other containers, GOP caches, HLS windows, slow viewers, new viewers, new publishers. Whoever publishes is never cut.",
+        set: |d, v| d.config.max_memory = Some(v.num()),
     },
     Directive {
         name: "chunk_size",

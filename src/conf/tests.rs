@@ -213,7 +213,7 @@ fn every_directive_changes_the_configuration_and_nothing_is_shared() {
     for (context, d) in all_directives().filter(|(_, d)| !is_block(d)) {
         let plain = config(&within(context, ""));
         let text = format!("{} {};", d.name, other_value(context, d));
-        let changed = config(&within(context, &text));
+        let changed = warned(&within(context, &text)).0;
         assert_ne!(plain, changed, "{text} in {context:?} has no effect");
         // To name a log file is to ask for one, even the default one.
         if !d.default.starts_with('(') && d.name != "log_file" {
@@ -751,4 +751,18 @@ fn the_time_to_load_grows_as_the_file_does() {
     let (Some(small), Some(large)) = (time(&file(400), 16), time(&file(6400), 1)) else { return };
     let ratio = large / small.max(1.0);
     assert!(large == 0.0 || ratio < 100.0, "16 times the vhosts take {ratio:.0} times as long");
+#[test]
+fn a_budget_of_memory_too_small_for_one_stream_is_warned_of() {
+    let vhost = |inner: &str| format!("vhost v {{ {inner} }}");
+    let warnings = |memory: &str, inner: &str| warned(&format!("{memory} {}", vhost(inner))).1;
+    assert!(warnings("max_memory 8m;", "").is_empty());
+    assert!(warnings("max_memory 0;", "").is_empty());
+    assert_eq!(
+        warnings("max_memory 2m;", ""),
+        ["1:12: `max_memory` is less than one stream of 2 Mbit/s takes: 2.3m of GOP cache, 0.0m of HLS"]
+    );
+    assert!(warnings("max_memory 2m;", "play { gop_cache off; }").is_empty());
+    assert!(warnings("max_memory 2m;", "play { gop_cache_max_frames 300; }").is_empty());
+    let hls = "hls { enabled on; hls_window 60s; hls_storage disk; }";
+    assert!(warnings("max_memory 8m;", hls).is_empty(), "files take no memory");
 }

@@ -18,6 +18,9 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// `max_connections`: connections at one time, of all protocols; at least 1. Default 1000.
     pub max_connections: u32,
+    /// `max_memory`: bytes for streams, HLS and buffers together; 0: no bound. `None`, the default: what suits the
+    /// machine.
+    pub max_memory: Option<u64>,
     /// `chunk_size`: bytes in an RTMP chunk that we send, 1..=16777215. Default 60000.
     pub chunk_size: u32,
     /// `pid`: the file that receives the process id. Default: none is written.
@@ -418,6 +421,7 @@ impl Default for Draft {
 const BLANK: Config = Config {
     listen: Vec::new(),
     max_connections: 0,
+    max_memory: None,
     chunk_size: 0,
     pid: None,
     handshake_timeout_ms: 0,

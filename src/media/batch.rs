@@ -130,6 +130,8 @@ fn append(bytes: &mut Vec<u8>, format: Format, unit: &Unit) {
 pub struct Batches {
     slots: Vec<Batch>,
     clock: u64,
+    /// The clock when [`Batches::drop_idle`] was called.
+    looked: u64,
 }
 
 impl Batches {
@@ -172,6 +174,22 @@ impl Batches {
         }
         self.slots.swap_remove(at);
         None
+    }
+
+    /// Memory taken, in bytes.
+    pub fn heap(&self) -> usize {
+        let one = |batch: &Batch| {
+            let places =
+                batch.ends.capacity() * size_of::<u32>() + batch.stamps.capacity() * size_of::<(u32, u64)>();
+            batch.bytes.capacity() + places
+        };
+        self.slots.iter().map(one).sum()
+    }
+
+    /// Drops the batches that nobody has used since the last call.
+    pub fn drop_idle(&mut self) {
+        let since = std::mem::replace(&mut self.looked, self.clock);
+        self.slots.retain(|batch| batch.used > since);
     }
 
     /// Drops the batches of a feed that is gone: another one may take its name and count its frames anew.
@@ -294,5 +312,21 @@ mod tests {
         feed.push(Frame { kind: Kind::Video, role: Role::Key, dts: 10 * HOUR, payload, codec });
         assert!(batches.get((0, None), FLV, &feed, (0, 41), 0).is_none());
         assert!(batches.slots.iter().all(|batch| batch.bytes.capacity() <= 2 * MAX_BYTES));
+    }
+
+    #[test]
+    fn batches_that_nobody_uses_are_dropped() {
+        let (feed, mut batches) = (feed(), Batches::default());
+        for stream in 0..3 {
+            assert!(batches.get((stream, None), FLV, &feed, (0, 4), 0).is_some());
+        }
+        assert!(batches.heap() > 3 * 3_000);
+        batches.drop_idle();
+        assert_eq!(batches.slots.len(), 3, "all were used since the start");
+        assert!(batches.get((2, None), FLV, &feed, (0, 4), 0).is_some());
+        batches.drop_idle();
+        assert_eq!(batches.slots.len(), 1);
+        batches.drop_idle();
+        assert_eq!(batches.heap(), 0);
     }
 }

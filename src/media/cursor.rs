@@ -10,7 +10,7 @@
 //! Invariants: a message is never cut; after a jump the viewer has every header that changed before any frame
 //! that needs it; frames that were jumped over are counted.
 
-use super::feed::Feed;
+use super::feed::{FRAME_OVERHEAD, Feed};
 use super::frame::{CodecSet, Frame, Kind, Role};
 use super::mux::{Format, Gather, Unit};
 use std::rc::Rc;
@@ -158,6 +158,17 @@ impl Cursor {
         self.offset > 0
     }
 
+    /// This viewer's share of the memory that a frame takes which only those hold who are in the middle of it: the feed
+    /// has dropped it.
+    pub fn pinned(&self, feed: &Feed) -> usize {
+        match &self.part {
+            Some(frame) if self.next < feed.base() => {
+                frame.payload.len().saturating_add(FRAME_OVERHEAD) / Rc::strong_count(frame).max(1)
+            }
+            _ => 0,
+        }
+    }
+
     /// Bytes that are left of the message in flight.
     pub fn left_in_message(&self, feed: &Feed, format: Format) -> usize {
         let current = self.due(feed).next().map_or(0, |(_, unit)| format.wire_len(&unit));
@@ -219,8 +230,7 @@ impl Cursor {
     }
 
     fn find_start(&mut self, feed: &Feed, rule: Start) {
-        let mut sound = None;
-        let mut start = None;
+        let (mut sound, mut start, mut useless) = (None, None, 0);
         for (ahead, frame) in feed.from(self.next).enumerate() {
             match (frame.kind, frame.role, rule) {
                 (_, Role::Header, _) => {}
@@ -228,7 +238,7 @@ impl Cursor {
                 (_, Role::Key, Start::Picture) => start = sound.or(Some(ahead)),
                 (_, Role::Key, _) | (_, _, Start::Anywhere) => start = Some(ahead),
                 (Kind::Audio, _, Start::Picture) => sound = sound.or(Some(ahead)),
-                (_, Role::Delta, _) => sound = None,
+                (_, Role::Delta, _) => (sound, useless) = (None, ahead + 1),
             }
             if start.is_some() {
                 break;
@@ -237,7 +247,11 @@ impl Cursor {
         let start = match start {
             Some(ahead) => self.next.saturating_add(ahead as u64),
             None if self.waited_enough(feed) => feed.end().saturating_sub(1),
-            None => return,
+            None => {
+                // The feed need not keep what will not be sent.
+                self.next = self.next.saturating_add(useless as u64);
+                return;
+            }
         };
         let Some(frame) = feed.get(start) else { return };
         self.next = start;
@@ -661,6 +675,28 @@ mod tests {
             assert!(waited < 2 * MAX_KEY_WAIT_MS, "it waits for ever");
         }
         assert!(waited >= MAX_KEY_WAIT_MS);
+    }
+
+    #[test]
+    fn who_waits_for_a_key_does_not_hold_the_feed_back_and_waits_no_longer_for_it() {
+        let short = Limits { max_gop_bytes: 0, max_ms: 2_000, ..Limits::default() };
+        let mut publisher = Publisher::new(1_000_000, short);
+        publisher.run(2);
+        let mut cursor = Cursor::join(&publisher.feed, Join::default());
+        let mut waited = 0u64;
+        while take(&mut cursor, &publisher.feed, FLV, usize::MAX).is_empty() {
+            publisher.run(1);
+            publisher.feed.trim(Some(cursor.position()));
+            assert!(publisher.feed.len() <= 6, "{} frames", publisher.feed.len());
+            waited += 40;
+        }
+        assert!(waited.abs_diff(MAX_KEY_WAIT_MS) <= 80, "{waited} ms");
+        // A feed that is empty at first says nothing of the time.
+        let mut late = Publisher::new(1_000_000, Limits::default());
+        let mut cursor = Cursor::join(&late.feed, Join::default());
+        late.frames = 1_000_001;
+        late.run(100);
+        assert!(take(&mut cursor, &late.feed, FLV, usize::MAX).is_empty());
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub struct Derived {
     pub feed: Feed,
     packager: Box<dyn Packager>,
     codec: Rc<CodecSet>,
+    /// Nothing more comes: its readers get the rest of their message and the end.
+    over: bool,
     /// Room for the pieces of one frame.
     pieces: Vec<Piece>,
 }
@@ -41,7 +43,7 @@ impl Derived {
     ) -> Derived {
         let feed = Feed::new(limits);
         let codec = Rc::new(CodecSet::default());
-        let mut derived = Derived { kindred, feed, packager, codec, pieces: Vec::new() };
+        let mut derived = Derived { kindred, feed, packager, codec, over: false, pieces: Vec::new() };
         let start = stream.feed.last_key().unwrap_or_else(|| stream.feed.base());
         let start = start.min(since).max(stream.feed.base());
         let set = stream.feed.get(start).map_or_else(|| stream.codec().clone(), |frame| frame.codec.clone());
@@ -59,6 +61,9 @@ impl Derived {
     /// Takes the next frame of the stream.
     pub fn push(&mut self, frame: &Frame) {
         let Filter { audio, video } = self.kindred.filter;
+        if self.over {
+            return;
+        }
         if frame.kind == Kind::Audio && !audio || frame.kind == Kind::Video && !video {
             return;
         }
@@ -73,6 +78,17 @@ impl Derived {
         let mut pieces = std::mem::take(&mut self.pieces);
         self.packager.finish(&mut pieces);
         self.keep(&mut pieces);
+    }
+
+    /// Lets go of everything, for good.
+    pub fn give_up(&mut self) {
+        self.over = true;
+        self.feed.clear();
+    }
+
+    /// Whether it was given up.
+    pub fn is_over(&self) -> bool {
+        self.over
     }
 
     fn keep(&mut self, pieces: &mut Vec<Piece>) {

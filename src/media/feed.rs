@@ -19,19 +19,32 @@ pub struct Limits {
     pub max_gop_frames: usize,
     /// Whether a GOP is kept for joiners at all.
     pub gop_cache: bool,
+    /// Bytes of the longest GOP that is kept for joiners.
+    pub max_gop_bytes: usize,
     /// Milliseconds before the newest frame that are kept whatever the GOP is (`fast_cache`).
     pub keep_ms: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { max_ms: 30_000, max_bytes: 32 << 20, max_gop_frames: 2500, gop_cache: true, keep_ms: 0 }
+        Limits {
+            max_ms: 30_000,
+            max_bytes: 32 << 20,
+            max_gop_frames: 2500,
+            gop_cache: true,
+            max_gop_bytes: usize::MAX,
+            keep_ms: 0,
+        }
     }
 }
 
 /// Audio frames in a row, without any video, after which the last GOP is too old to start with (the picture
 /// has stopped; what goes on is sound).
 pub const STALE_GOP_AUDIO_FRAMES: u32 = 115;
+
+/// Memory that a frame takes besides its payload: itself, its place in the feed, what shares the payload, and the
+/// allocator's heads of all of these.
+pub const FRAME_OVERHEAD: usize = size_of::<Frame>() + size_of::<[usize; 14]>();
 
 /// A stream's frames.
 #[derive(Debug)]
@@ -41,13 +54,23 @@ pub struct Feed {
     frames: VecDeque<Rc<Frame>>,
     bytes: usize,
     last_key: Option<u64>,
+    /// Bytes from the newest keyframe on, also when it is too long to be kept.
+    gop_bytes: usize,
     audio_run: u32,
 }
 
 impl Feed {
     /// An empty feed.
     pub fn new(limits: Limits) -> Feed {
-        Feed { limits, base: 0, frames: VecDeque::new(), bytes: 0, last_key: None, audio_run: 0 }
+        Feed {
+            limits,
+            base: 0,
+            frames: VecDeque::new(),
+            bytes: 0,
+            last_key: None,
+            gop_bytes: 0,
+            audio_run: 0,
+        }
     }
 
     /// Number of the oldest frame held.
@@ -63,6 +86,11 @@ impl Feed {
     /// Payload bytes held.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Memory taken, in bytes: payloads and what comes with each.
+    pub fn heap(&self) -> usize {
+        self.bytes.saturating_add(self.frames.len().saturating_mul(FRAME_OVERHEAD))
     }
 
     /// Frames held.
@@ -103,6 +131,7 @@ impl Feed {
         match (frame.kind, frame.role) {
             (_, Role::Key) => {
                 self.last_key = Some(seq);
+                self.gop_bytes = 0;
                 self.audio_run = 0;
             }
             (Kind::Video, _) => self.audio_run = 0,
@@ -110,8 +139,9 @@ impl Feed {
             _ => {}
         }
         self.bytes = self.bytes.saturating_add(frame.payload.len());
+        self.gop_bytes = self.gop_bytes.saturating_add(frame.payload.len());
         self.frames.push_back(Rc::new(frame));
-        if self.audio_run > STALE_GOP_AUDIO_FRAMES || self.gop_frames() > self.limits.max_gop_frames {
+        if self.audio_run > STALE_GOP_AUDIO_FRAMES || self.gop_is_too_long() {
             self.last_key = None;
         }
         while self.bytes > self.limits.max_bytes
@@ -121,8 +151,10 @@ impl Feed {
         }
     }
 
-    fn gop_frames(&self) -> usize {
-        self.last_key.map_or(0, |key| usize::try_from(self.end().saturating_sub(key)).unwrap_or(usize::MAX))
+    fn gop_is_too_long(&self) -> bool {
+        let frames = self.last_key.map_or(0, |key| self.end().saturating_sub(key));
+        usize::try_from(frames).unwrap_or(usize::MAX) > self.limits.max_gop_frames
+            || self.gop_bytes > self.limits.max_gop_bytes
     }
 
     /// Drops what nobody needs any more: all before the current GOP (before the end, when no GOP is kept)
@@ -160,9 +192,18 @@ impl Feed {
         self.audio_run = 0;
     }
 
-    /// Changes the limits (they take effect with the next frame).
+    /// Changes the limits: that of a GOP's bytes takes effect now, the others with the next frame or [`Feed::trim`].
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
+        if self.gop_bytes > limits.max_gop_bytes {
+            self.last_key = None;
+        }
+    }
+
+    /// Drops everything; numbers go on.
+    pub fn clear(&mut self) {
+        self.base = self.end();
+        (self.frames, self.bytes, self.last_key) = (VecDeque::new(), 0, None);
     }
 
     fn pop(&mut self) {
@@ -244,6 +285,29 @@ pub(crate) mod tests {
         assert_eq!(feed.last_key(), Some(0));
         feed.push(frame(Kind::Video, Role::Delta, 2000, 10));
         assert_eq!(feed.last_key(), None);
+    }
+
+    #[test]
+    fn a_gop_of_too_many_bytes_is_not_kept_for_joiners_until_a_smaller_one_comes() {
+        let mut feed = Feed::new(Limits { max_gop_bytes: 2_000, ..Limits::default() });
+        gops(&mut feed, 0, 20);
+        assert_eq!(feed.last_key(), Some(0));
+        gops(&mut feed, 800, 21);
+        assert_eq!(feed.last_key(), None, "21 frames of 100 bytes");
+        feed.trim(None);
+        assert_eq!((feed.len(), feed.bytes()), (1, 100));
+        feed.push(frame(Kind::Video, Role::Key, 2_000, 10));
+        assert_eq!(feed.last_key(), Some(41));
+        feed.set_limits(Limits { max_gop_bytes: 9, ..Limits::default() });
+        assert_eq!(feed.last_key(), None, "a limit that shrinks takes effect at once");
+    }
+
+    #[test]
+    fn a_feed_that_was_cleared_never_gives_a_number_twice() {
+        let mut feed = Feed::new(Limits::default());
+        gops(&mut feed, 0, 60);
+        feed.clear();
+        assert_eq!((feed.base(), feed.end(), feed.heap(), feed.last_key()), (60, 60, 0, None));
     }
 
     #[test]

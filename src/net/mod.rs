@@ -10,6 +10,7 @@ pub mod handover;
 pub mod listener;
 pub mod log;
 pub mod logfile;
+pub mod memory;
 pub mod notify;
 pub mod owner;
 pub mod poll;

@@ -44,6 +44,13 @@ pub fn random(into: &mut [u8]) {
     }
 }
 
+/// Has glibc give back the free pages of its heap, also those between others that are in use.
+#[cfg(target_env = "gnu")]
+pub fn trim_heap() {
+    // SAFETY: takes no pointer; the allocator locks itself.
+    unsafe { libc::malloc_trim(0) };
+}
+
 /// Points standard output and standard error at `file`.
 ///
 /// # Errors

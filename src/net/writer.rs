@@ -117,6 +117,11 @@ impl Writer {
         Ok(())
     }
 
+    /// Bytes that wait.
+    pub fn waiting(&self) -> usize {
+        lock(&self.shared.0).bytes
+    }
+
     /// Waits until everything asked for is done, for `limit` at most. True: it is.
     pub fn drain(&self, limit: Duration) -> bool {
         let (mutex, wake) = &*self.shared;

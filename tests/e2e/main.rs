@@ -20,6 +20,7 @@ mod http;
 mod kit;
 mod logs;
 mod media;
+mod memory;
 mod page;
 mod players;
 mod process;

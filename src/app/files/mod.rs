@@ -136,6 +136,11 @@ impl Store {
         memory
     }
 
+    /// Bytes of memory that all transfers hold.
+    pub fn heap(&self) -> usize {
+        self.held
+    }
+
     fn release(&mut self, bytes: usize) {
         self.held = self.held.saturating_sub(bytes);
     }

@@ -17,22 +17,37 @@ const WELL_MS: u64 = 30_000;
 
 /// The helper thread that writes segments, from the first stream on that wants it.
 #[derive(Debug, Default)]
-pub struct DiskWriter(Option<Rc<Writer>>);
+pub struct DiskWriter {
+    writer: Option<Rc<Writer>>,
+    /// Bytes that may wait; 0: [`DISK_QUEUE`].
+    room: usize,
+}
 
 impl DiskWriter {
     fn get(&mut self) -> Option<Rc<Writer>> {
-        if self.0.is_none() {
-            match Writer::start(DISK_QUEUE) {
-                Ok(writer) => self.0 = Some(Rc::new(writer)),
+        if self.writer.is_none() {
+            let room = if self.room > 0 { DISK_QUEUE.min(self.room) } else { DISK_QUEUE };
+            match Writer::start(room) {
+                Ok(writer) => self.writer = Some(Rc::new(writer)),
                 Err(error) => log::error!(target: "hls", "no thread to write segments: {error}"),
             }
         }
-        self.0.clone()
+        self.writer.clone()
+    }
+
+    /// Lets no more than the quarter of a budget wait for the disk; 0: as much as usual. For a writer to come.
+    pub fn set_budget(&mut self, budget: usize) {
+        self.room = budget / 4;
+    }
+
+    /// Bytes that wait for the disk.
+    pub fn heap(&self) -> usize {
+        self.writer.as_ref().map_or(0, |writer| writer.waiting())
     }
 
     /// The server ends: what waits is done, if that does not take long.
     pub fn drain(&self) {
-        if self.0.as_ref().is_some_and(|writer| !writer.drain(DISK_DRAIN)) {
+        if self.writer.as_ref().is_some_and(|writer| !writer.drain(DISK_DRAIN)) {
             log::warn!(target: "hls", "the disk is too slow: some files of HLS are left as they are");
         }
     }

@@ -95,6 +95,7 @@ let listing = null;
 let rtmpPort = RTMP_PORT;
 let known = new Map();
 let failures = 0;
+let short = false;
 let pollTimer = 0;
 let busy = null;
 
@@ -123,6 +124,8 @@ async function poll() {
     failures = 0;
     rtmpPort = answer.rtmp_port;
     put($("version"), answer.version);
+    short = !!answer.memory && answer.memory.level !== "normal";
+    if (short) put($("trouble"), `The server is short of memory: ${answer.memory.note}.`);
     update(answer.streams.map((stream) => whole(stream, answer.rtmp_port)), answer.more);
   } catch (error) {
     failures++;
@@ -130,7 +133,7 @@ async function poll() {
   } finally {
     clearTimeout(timer);
   }
-  $("trouble").hidden = failures < 2;
+  $("trouble").hidden = failures < 2 && !short;
   pollTimer = setTimeout(poll, POLL_MS);
 }
 

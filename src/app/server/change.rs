@@ -85,6 +85,9 @@ impl Server {
         self.max_connections = allowed(config.max_connections, self.files);
         self.world.config = Rc::new(config);
         self.change_streams();
+        if old.max_memory != self.world.config.max_memory {
+            self.set_memory_budget();
+        }
         if !self.conns.is_empty() {
             self.pithy_next();
         }

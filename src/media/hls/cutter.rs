@@ -93,6 +93,11 @@ pub(super) struct Cutter {
     gap: u64,
 }
 
+/// How large a segment may be that is part of a budget.
+pub(super) fn open_share(budget: usize) -> usize {
+    (budget / OPEN_SHARE).max(1)
+}
+
 impl Cutter {
     pub(super) fn new(settings: &Settings) -> Cutter {
         let wanted = settings.part_ms.max(1);
@@ -101,7 +106,7 @@ impl Cutter {
             fragment: settings.fragment_ms.max(1),
             limit: settings.limit_ms.max(settings.fragment_ms).max(1),
             wait_key: settings.wait_key,
-            max_open: (settings.budget / OPEN_SHARE).max(1),
+            max_open: open_share(settings.budget),
             rule: PartRule { wanted, limit: wanted, target: wanted, measured: false },
             open: None,
             init: None,
@@ -116,6 +121,16 @@ impl Cutter {
     /// Bytes of the segment in the making that are not in the window yet.
     pub(super) fn bytes(&self) -> usize {
         self.open.as_ref().map_or(0, |open| open.part_bytes)
+    }
+
+    /// How many pieces these are.
+    pub(super) fn pieces(&self) -> usize {
+        self.open.as_ref().map_or(0, |open| open.part.chunks.len())
+    }
+
+    /// A segment that is larger ends wherever it is.
+    pub(super) fn set_max_open(&mut self, bytes: usize) {
+        self.max_open = bytes.max(1);
     }
 
     /// What no part exceeds so far, in milliseconds.

@@ -36,7 +36,7 @@ use super::frame::{Frame, HeaderKey, Kind, Role};
 use super::package::{Container, Packager, Piece};
 use crate::wire::avtag::{AudioCodec, VideoCodec};
 use bytes::Bytes;
-use cutter::{Cutter, Made};
+use cutter::{Cutter, Made, open_share};
 use keys::Keys;
 use names::Names;
 use std::rc::{Rc, Weak};
@@ -97,6 +97,9 @@ pub struct Now {
     pub unix_ms: u64,
 }
 
+/// Memory that a chunk takes besides its bytes: its place in a list, what shares it, and the allocator's heads.
+const CHUNK_OVERHEAD: usize = size_of::<Bytes>() + size_of::<[usize; 8]>();
+
 /// The bytes of one resource, as they came from the packager.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Body {
@@ -110,6 +113,11 @@ impl Body {
     fn new(chunks: Vec<Bytes>) -> Body {
         let len = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         Body { chunks, len }
+    }
+
+    /// Memory that the list of chunks takes besides their bytes.
+    fn lists(&self) -> usize {
+        self.chunks.capacity().saturating_mul(CHUNK_OVERHEAD)
     }
 
     fn size(&self) -> usize {
@@ -416,6 +424,20 @@ impl Hls {
     /// Bytes held, those of the segment in the making included.
     pub fn bytes(&self) -> usize {
         self.window.bytes().saturating_add(self.cutter.bytes())
+    }
+
+    /// Memory taken, in bytes: what is held, and the lists of it.
+    pub fn heap(&self) -> usize {
+        let making = self.cutter.pieces().saturating_mul(CHUNK_OVERHEAD);
+        self.window.heap().saturating_add(self.cutter.bytes()).saturating_add(making)
+    }
+
+    /// Keeps within `bytes` from now on, or within [`Settings::budget`] if that is less; at least one segment stays. A
+    /// segment in the making is no larger than `open`.
+    pub fn set_budget(&mut self, bytes: usize, open: usize, now: Now) {
+        self.window.set_budget(bytes.min(self.settings.budget));
+        self.cutter.set_max_open(open.min(open_share(self.settings.budget)));
+        self.window.slide(now.mono_ms, self.cutter.bytes());
     }
 
     /// Segments that left the list, or went before their time, because of the budget.

@@ -70,6 +70,10 @@ pub(super) struct Open {
     independent: bool,
 }
 
+fn lists(parts: &[ListedPart]) -> usize {
+    parts.iter().map(|part| part.item.body.lists()).sum()
+}
+
 #[derive(Debug)]
 struct Retired {
     until: u64,
@@ -212,6 +216,20 @@ impl Window {
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Memory taken, in bytes: the segments, and the lists of their chunks.
+    pub(super) fn heap(&self) -> usize {
+        let segments = self.listed.iter().chain(self.retired.iter().map(|retired| &retired.segment));
+        let of_segments = segments.map(|segment| segment.item.body.lists() + lists(&segment.parts));
+        let lists: usize =
+            of_segments.sum::<usize>() + self.open.as_ref().map_or(0, |open| lists(&open.parts));
+        self.bytes.saturating_add(lists)
+    }
+
+    /// Keeps within other bytes from now on.
+    pub(super) fn set_budget(&mut self, bytes: usize) {
+        self.budget = bytes;
     }
 
     pub(super) fn squeezed(&self) -> u64 {

@@ -156,6 +156,11 @@ impl Requests {
         Ok(None)
     }
 
+    /// Memory taken, in bytes.
+    pub fn heap(&self) -> usize {
+        self.head.capacity()
+    }
+
     /// Whether part of a head is here, so that the rest has to come soon.
     pub fn mid_head(&self) -> bool {
         !self.head.is_empty()
