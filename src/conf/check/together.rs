@@ -14,6 +14,7 @@ impl Checker<'_, '_, '_, '_> {
         self.own_files();
         self.vhosts();
         self.hls();
+        self.dvr();
         self.ports();
     }
 
