@@ -9,6 +9,7 @@
 //!
 //! A stream is freed when it is vacant and nobody watches or waits.
 
+use super::dvr::{self, LiveDvr};
 use super::fanout::{Fanout, Phase};
 use super::hls::{self, LiveHls};
 use super::memory::{Level, Share, Used};
@@ -83,6 +84,8 @@ pub struct Live {
     derived: Vec<(Derived, usize)>,
     /// Its segments.
     pub hls: Option<Box<LiveHls>>,
+    /// Its recording.
+    pub dvr: Option<Box<LiveDvr>>,
     /// Who watches it.
     pub fanout: Fanout,
     /// Who waits for it to start.
@@ -113,6 +116,7 @@ impl Live {
             publisher: Publisher::Vacant,
             derived: Vec::new(),
             hls: None,
+            dvr: None,
             fanout: Fanout::default(),
             waiting: Vec::new(),
             ended: false,
@@ -217,6 +221,11 @@ impl Live {
         let (Some(hls), Some(frame)) = (&mut self.hls, self.stream.feed.newest()) else { return false };
         let tracks = self.told.then(|| (self.stream.video(), self.stream.audio()));
         hls.take(frame, tracks, &self.name, now)
+    }
+
+    fn feed_dvr(&mut self, desk: &dvr::Desk, now: u64) {
+        let (Some(dvr), Some(frame)) = (&mut self.dvr, self.stream.feed.newest()) else { return };
+        dvr.take(frame, self.told.then(|| (self.stream.video(), self.stream.audio())), desk, now);
     }
 
     /// Drops what no viewer needs; `slowest` gives the place of the slowest viewer of each feed.
@@ -393,6 +402,14 @@ impl Hub {
         self.iter().filter(kept).count()
     }
 
+    /// Completes all recordings: the server ends.
+    pub fn end_dvr(&mut self, desk: &mut dvr::Desk, now: u64) {
+        for id in self.streams.ids() {
+            let dvr = self.streams.get_mut(id).and_then(|live| live.dvr.take());
+            dvr.into_iter().for_each(|dvr| dvr.end(desk, now));
+        }
+    }
+
     /// Streams held.
     pub fn len(&self) -> usize {
         self.streams.len()
@@ -499,6 +516,7 @@ impl World {
         live.vhost = vhost.clone();
         live.stream.publisher_begins();
         live.hls = hls::begin(live.hls.take(), (id, name), vhost, &mut self.hls, now);
+        live.dvr = dvr::begin(live.dvr.take(), name, vhost, &mut self.dvr, now);
         live.set_share(share, now);
         live.ended = false;
         live.told = false;
@@ -517,6 +535,7 @@ impl World {
         if live.hls.as_mut().is_some_and(|hls| hls.pause(&live.name, now)) {
             self.actions.push_back(Action::Hls(id));
         }
+        live.dvr.iter_mut().for_each(|dvr| dvr.pause(&self.dvr, now));
         self.timers.set(Timer::Stream(id), until);
         self.check_stream(id);
     }
@@ -545,6 +564,7 @@ impl World {
             live.told = true;
             log::info!(target: "stream", "{} is live: {}", live.name, describe(&live.stream));
         }
+        live.feed_dvr(&self.dvr, now);
         if live.feed_hls(now) {
             self.actions.push_back(Action::Hls(id));
         }
@@ -678,6 +698,7 @@ impl World {
         live.ended = true;
         live.stream.feed.forget_key();
         live.derived.iter_mut().for_each(|(derived, _)| derived.finish());
+        live.dvr.take().into_iter().for_each(|dvr| dvr.end(&mut self.dvr, now));
         if let Some(hls) = &mut live.hls {
             self.timers.set(Timer::Stream(id), hls.end(&live.name, now));
             self.actions.push_back(Action::Hls(id));

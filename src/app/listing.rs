@@ -2,7 +2,8 @@
 //!
 //! ```json
 //! {"server":"runnel","version":"0.1.0","rtmp_port":1935,"http_port":8080,"more":0,"streams":[
-//!   {"vhost":"__defaultVhost__","app":"live","stream":"x","viewers":1,"publisher":true,"seconds":7,"kbps":900,
+//!   {"vhost":"__defaultVhost__","app":"live","stream":"x","viewers":1,"publisher":true,"recording":false,
+//!    "seconds":7,"kbps":900,
 //!    "video":{"codec":"H264","width":1280,"height":720,"profile":"High","level":"3.1"},
 //!    "audio":{"codec":"AAC LC","rate":48000,"channels":2},
 //!    "mime":"video/mp4; codecs=\"avc1.64001f,mp4a.40.2\"",
@@ -11,10 +12,10 @@
 //!
 //! A client sees the streams of the vhost that its request reaches, as with any other resource. What is not known is
 //! `null`. `urls` has paths: of the RTMP port for `rtmp`, else of the HTTP port, by the extension of each `mount` that
-//! can carry the stream. `viewers` counts those of HLS too. `publisher` is false while the stream waits for its encoder
-//! to come back. At most [`MAX_LISTED`] streams are told of, in order of their names; `more` counts the others. With
-//! `max_memory` there is also `"memory":{"max":16777216,"used":9000000,"level":"no_gops","note":"there are no GOP
-//! caches"}` before `streams`.
+//! can carry the stream. `viewers` counts those of HLS too. `recording` is true while a file is written. `publisher` is
+//! false while the stream waits for its encoder to come back. At most [`MAX_LISTED`] streams are told of, in order of
+//! their names; `more` counts the others. With `max_memory` there is also
+//! `"memory":{"max":16777216,"used":9000000,"level":"no_gops","note":"there are no GOP caches"}` before `streams`.
 
 use super::hub::{Live, Publisher};
 use super::memory::Guard;
@@ -93,12 +94,13 @@ fn write_stream(out: &mut String, live: &Live, vhost: &Vhost, suffix: &str, now:
     let rate = live.rate.kbps(now, live.stream.counters().bytes);
     let _ = write!(
         out,
-        r#"{{"vhost":{},"app":{},"stream":{},"viewers":{},"publisher":{},"seconds":{},"kbps":{},"#,
+        r#"{{"vhost":{},"app":{},"stream":{},"viewers":{},"publisher":{},"recording":{},"seconds":{},"kbps":{},"#,
         Text(name.vhost()),
         Text(name.app()),
         Text(name.stream()),
         live.viewers(),
         matches!(live.publisher, Publisher::Live(_)),
+        live.dvr.as_ref().is_some_and(|dvr| dvr.is_recording()),
         now.saturating_sub(live.since) / 1000,
         OrNull(rate),
     );
@@ -353,7 +355,7 @@ mod tests {
         assert_eq!(
             head,
             format!(
-                r#"{{"server":"runnel","version":"{version}","rtmp_port":1935,"http_port":8080,"more":0,"streams":[{{"vhost":"__defaultVhost__","app":"live","stream":"demo","viewers":0,"publisher":true,"seconds":6,"#
+                r#"{{"server":"runnel","version":"{version}","rtmp_port":1935,"http_port":8080,"more":0,"streams":[{{"vhost":"__defaultVhost__","app":"live","stream":"demo","viewers":0,"publisher":true,"recording":false,"seconds":6,"#
             )
         );
         for part in [

@@ -14,6 +14,7 @@
 pub mod banner;
 pub mod conn;
 pub mod demo;
+pub mod dvr;
 pub mod fanout;
 pub mod files;
 pub mod hls;

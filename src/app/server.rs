@@ -22,6 +22,7 @@ use self::stats::Traffic;
 use self::upgrade::Upgrade;
 use super::conn::{Conn, Role};
 use super::demo::Demo;
+use super::dvr;
 use super::files;
 use super::hls;
 use super::http::{self, HttpPeer};
@@ -179,8 +180,9 @@ impl Server {
             scratch: vec![0; READ_SIZE].into_boxed_slice(),
             events: Vec::new(),
         };
+        let waker = server.poll.waker().map_err(fault)?;
+        dvr::start(&mut server.world, waker.clone());
         if files::wanted(server.config()) {
-            let waker = server.poll.waker().map_err(fault)?;
             server.world.files.start(waker, files, disk).map_err(fault)?;
         }
         server.open_listeners()?;
@@ -257,7 +259,10 @@ impl Server {
     fn on_ready(&mut self, event: Ready) {
         match event.who {
             Who::Signals => self.on_signals(),
-            Who::Waker => self.on_files(),
+            Who::Waker => {
+                self.on_files();
+                dvr::on_wake(&mut self.world);
+            }
             Who::Successor => self.on_successor(),
             Who::Listener(n) => {
                 if let Some(Some(listening)) = self.listeners.get_mut(n) {
@@ -452,6 +457,7 @@ impl Server {
                 Timer::Watch => self.on_watch(),
                 Timer::Pithy => self.on_pithy(),
                 Timer::Memory => self.on_memory(),
+                Timer::Dvr => dvr::tidy_all(&mut self.world),
             }
         }
     }
@@ -597,8 +603,11 @@ impl Server {
             }
             conn.drop_job(&mut self.world, "the server stops");
         }
+        self.world.hub.end_dvr(&mut self.world.dvr, self.world.now);
         self.world.hub.drop_hls();
         self.world.hls.writer.drain();
+        self.world.dvr.drain();
+        dvr::on_wake(&mut self.world);
         log::info!(target: "server", "stopped");
         log::logger().flush();
     }

@@ -36,6 +36,8 @@ pub enum Timer {
     Pithy,
     /// A look at what memory is taken.
     Memory,
+    /// Look for recordings that are too old.
+    Dvr,
 }
 
 /// Something for the loop to do to other connections once the present one is done with.
@@ -82,6 +84,8 @@ pub struct World {
     pub hls: super::hls::Common,
     /// Another process has taken over: whoever is here still has to ask there.
     pub replaced: bool,
+    /// What recordings share.
+    pub dvr: super::dvr::Desk,
     /// Limits repeated log lines.
     pub quiet: Quiet,
     /// Bytes read from all connections.
@@ -111,6 +115,7 @@ impl World {
             actions: VecDeque::new(),
             hls: super::hls::Common::default(),
             replaced: false,
+            dvr: super::dvr::Desk::default(),
             quiet: Quiet::default(),
             received: 0,
             sent: 0,

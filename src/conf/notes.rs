@@ -189,6 +189,15 @@ static SRS: &[(Context, &str, &str)] = &[
     (Context::Hls, "hls_ts_floor", "the same, but that a number is never used twice."),
     (Context::Hls, "hls_ctx", "on in SRS 5 and later, which count viewers by it alone; not known before."),
     (Context::Hls, "hls_ts_ctx", SAME),
+    (Context::Dvr, "enabled", SAME),
+    (Context::Dvr, "dvr_apply", SAME),
+    (Context::Dvr, "dvr_plan", "the same; `append` in SRS 2 only. A session ends with the connection there."),
+    (Context::Dvr, "dvr_path", "the same; an existing file is an error there. MPEG-TS is not known there."),
+    (Context::Dvr, "dvr_duration", SAME),
+    (Context::Dvr, "dvr_wait_keyframe", "the same, for the end of files only."),
+    (Context::Dvr, "time_jitter", SAME),
+    (Context::Dvr, "dvr_keep", NOT),
+    (Context::Dvr, "dvr_max_bytes", NOT),
 ];
 
 /// How the directive `name` of `context` is in SRS, where that is known.

@@ -101,7 +101,7 @@ pub fn page() -> String {
 
 const PAGE_HEAD: &str = "# Directives\n\n\
     Made from the table of directives by `runnel --directives`; one of them is explained by `runnel --explain NAME`.\n\n\
-    A directive is `name arguments ;` or `name arguments { … }`. Times take `ms`, `s`, `m` or `h`, sizes `k` or `m`.\n\
+    A directive is `name arguments ;` or `name arguments { … }`. Times take `ms`, `s`, `m` or `h`, sizes `k`, `m` or `g`.\n\
     `#` begins a comment. `include FILE…;` stands anywhere and puts other files at its place (`*`, `?` and `[…]` as in \
     a\nshell; relative to the file that includes, then to the working directory). Every directive can be overridden by \
     a\nvariable of the environment, `RUNNEL_` with the path of blocks and the name, such as\n\

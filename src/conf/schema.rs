@@ -3,6 +3,7 @@
 //! Everything about a directive is in its one entry: the checks, the defaults and the reference are made
 //! from it. Only what takes effect is here; what SRS knows beyond that is listed in `srs`, and warned of.
 
+mod dvr;
 mod hls;
 mod http;
 mod stream;
@@ -11,7 +12,7 @@ use log::LevelFilter;
 
 use super::error::Reports;
 use super::source::Sources;
-use super::typed::{Draft, LogTank, NoStream};
+use super::typed::{Draft, Jitter, LogTank, NoStream};
 use super::value::{self, HOUR, Kind, SECOND, Value};
 
 /// Where a directive may stand.
@@ -33,11 +34,13 @@ pub enum Context {
     HttpStatic,
     /// `vhost NAME { hls { } }`.
     Hls,
+    /// `vhost NAME { dvr { } }`.
+    Dvr,
 }
 
 impl Context {
     /// All of them.
-    pub const ALL: [Context; 8] = [
+    pub const ALL: [Context; 9] = [
         Context::Root,
         Context::HttpServer,
         Context::Vhost,
@@ -46,6 +49,7 @@ impl Context {
         Context::HttpRemux,
         Context::HttpStatic,
         Context::Hls,
+        Context::Dvr,
     ];
 
     /// The name of the block; empty outside all blocks.
@@ -59,6 +63,7 @@ impl Context {
             Context::HttpRemux => "http_remux",
             Context::HttpStatic => "http_static",
             Context::Hls => "hls",
+            Context::Dvr => "dvr",
         }
     }
 
@@ -67,9 +72,12 @@ impl Context {
         match self {
             Context::Root => None,
             Context::HttpServer | Context::Vhost => Some(Context::Root),
-            Context::Play | Context::Publish | Context::HttpRemux | Context::HttpStatic | Context::Hls => {
-                Some(Context::Vhost)
-            }
+            Context::Play
+            | Context::Publish
+            | Context::HttpRemux
+            | Context::HttpStatic
+            | Context::Hls
+            | Context::Dvr => Some(Context::Vhost),
         }
     }
 }
@@ -113,6 +121,7 @@ pub fn directives(context: Context) -> &'static [Directive] {
         Context::HttpRemux => http::REMUX,
         Context::HttpStatic => http::STATIC,
         Context::Hls => hls::DIRECTIVES,
+        Context::Dvr => dvr::DIRECTIVES,
     }
 }
 
@@ -143,6 +152,14 @@ const MAX_MEMORY: u64 = 1 << 40;
 
 fn no_stream(value: Value<'_>) -> NoStream {
     if value.text() == "wait" { NoStream::Wait } else { NoStream::NotFound }
+}
+
+fn jitter(value: Value<'_>) -> Jitter {
+    match value.text() {
+        "full" => Jitter::Full,
+        "zero" => Jitter::Zero,
+        _ => Jitter::Off,
+    }
 }
 
 fn nothing(_: &mut Draft, _: Value<'_>) {}
@@ -467,6 +484,14 @@ static VHOST: &[Directive] = &[
         kind: Kind::Block(Context::Hls),
         default: "(absent)",
         docs: "Live streams as HLS.",
+        set: nothing,
+    },
+    Directive {
+        name: "dvr",
+        aliases: &[],
+        kind: Kind::Block(Context::Dvr),
+        default: "(absent)",
+        docs: "Recordings of live streams.",
         set: nothing,
     },
 ];

@@ -159,6 +159,7 @@ fn other_value(context: Context, directive: &Directive) -> String {
         Kind::Nets => String::from("10.0.0.0/8"),
         Kind::Mounts => String::from("/x/[stream].flv"),
         Kind::Prefix => String::from("[vhost]/vod/"),
+        Kind::Streams => String::from("live/x"),
         Kind::Block(_) | Kind::NamedBlock(_) => unreachable!(),
     }
 }
@@ -261,14 +262,14 @@ fn every_directive_checks_its_arguments_and_its_shape() {
 fn what_srs_knows_beyond_the_table_loads_with_a_warning() {
     let (_, warnings) = warned(
         "listen 1935; tcmalloc_release_rate 0.8;\n http_api { enabled on; listen 1985; }\n\
-         vhost a { dvr { enabled on; dvr_plan session; }\n play { mw_msgs 8; } }",
+         vhost a { hds { enabled on; hds_window 60; }\n play { mw_msgs 8; } }",
     );
     assert_eq!(
         warnings,
         [
             "1:14: `tcmalloc_release_rate` is known but not in this build; it has no effect",
             "2:2: `http_api` is known but not in this build; it has no effect",
-            "3:11: `dvr` is known but not in this build; it has no effect",
+            "3:11: `hds` is known but not in this build; it has no effect",
             "4:9: `mw_msgs` is known but not in this build; it has no effect",
         ]
     );
@@ -536,11 +537,11 @@ fn a_report_shows_the_line_and_the_place() {
          6 | max_connections 0;\n      |                 ^\n      \
          = help: Connections at one time, of all protocols; more are refused. Default: 1000.\n"
     );
-    let warning = &load("x", "vhost ä { dvr { enabled on; } }").unwrap().warnings[0];
+    let warning = &load("x", "vhost ä { hds { enabled on; } }").unwrap().warnings[0];
     assert_eq!(
         warning.to_string(),
-        "x:1:11: warning: `dvr` is known but not in this build; it has no effect\n    \
-         1 | vhost ä { dvr { enabled on; } }\n      |           ^^^"
+        "x:1:11: warning: `hds` is known but not in this build; it has no effect\n    \
+         1 | vhost ä { hds { enabled on; } }\n      |           ^^^"
     );
 }
 
@@ -635,7 +636,7 @@ fn limits_hold_and_say_so() {
         ["1:1: the file has more than 1048576 bytes, which is the most that is read"]
     );
 
-    let nested = |n: usize| format!("{}{}", "dvr { ".repeat(n), "} ".repeat(n));
+    let nested = |n: usize| format!("{}{}", "hds { ".repeat(n), "} ".repeat(n));
     assert_eq!(warned(&format!("vhost a {{ {} }}", nested(15))).1, Vec::<String>::new());
     assert_eq!(failed(&format!("vhost a {{ {} }}", nested(16))).len(), 1);
     assert!(failed(&"a{".repeat(100_000))[0].ends_with("blocks are nested more than 16 deep"));
@@ -751,6 +752,8 @@ fn the_time_to_load_grows_as_the_file_does() {
     let (Some(small), Some(large)) = (time(&file(400), 16), time(&file(6400), 1)) else { return };
     let ratio = large / small.max(1.0);
     assert!(large == 0.0 || ratio < 100.0, "16 times the vhosts take {ratio:.0} times as long");
+}
+
 #[test]
 fn a_budget_of_memory_too_small_for_one_stream_is_warned_of() {
     let vhost = |inner: &str| format!("vhost v {{ {inner} }}");

@@ -162,6 +162,8 @@ pub struct Vhost {
     pub http_static: HttpStatic,
     /// `hls { }`.
     pub hls: Hls,
+    /// `dvr { }`.
+    pub dvr: Dvr,
 }
 
 /// `play { }`: how viewers are served. What bounds the feed holds for HTTP viewers too.
@@ -300,6 +302,40 @@ pub struct Hls {
     pub ctx: bool,
     /// `hls_ts_ctx`: with `hls_ctx`, segments' addresses have it too. Default on.
     pub ts_ctx: bool,
+}
+
+/// `dvr { }`: recordings of live streams.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dvr {
+    /// `enabled`. Default off.
+    pub enabled: bool,
+    /// `dvr_apply`: `all`, or streams as `app/stream`. Default `all`.
+    pub apply: Vec<String>,
+    /// `dvr_plan`: when a file ends. Default session.
+    pub plan: DvrPlan,
+    /// `dvr_path`: the files, with variables. Default `./objs/nginx/html/[app]/[stream].[timestamp].flv`.
+    pub path: String,
+    /// `dvr_duration`: ms of a file, for [`DvrPlan::Segment`]. Default 30000.
+    pub duration_ms: u64,
+    /// `dvr_wait_keyframe`: files with video begin with a keyframe. Default on.
+    pub wait_keyframe: bool,
+    /// `time_jitter`. Default full.
+    pub time_jitter: Jitter,
+    /// `dvr_keep`: ms after which recordings are deleted; 0, the default: never.
+    pub keep_ms: u64,
+    /// `dvr_max_bytes`: bytes of all recordings of the vhost; 0, the default: no limit.
+    pub max_bytes: u64,
+}
+
+/// `dvr_plan`: when a file ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DvrPlan {
+    /// With the stream.
+    Session,
+    /// After `dvr_duration`.
+    Segment,
+    /// With the stream, but a file that is there already is gone on in.
+    Append,
 }
 
 /// `hls_variant`: what segments are.
@@ -525,6 +561,17 @@ const BLANK_VHOST: Vhost = Vhost {
         ts_floor: false,
         ctx: false,
         ts_ctx: false,
+    },
+    dvr: Dvr {
+        enabled: false,
+        apply: Vec::new(),
+        plan: DvrPlan::Session,
+        path: String::new(),
+        duration_ms: 0,
+        wait_keyframe: false,
+        time_jitter: Jitter::Off,
+        keep_ms: 0,
+        max_bytes: 0,
     },
 };
 

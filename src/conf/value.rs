@@ -15,7 +15,7 @@ pub(super) const HOUR: u64 = 3600 * SECOND;
 const MAX_TEXT: usize = 4096;
 
 const TIMES: &[(&str, u64)] = &[("ms", 1), ("s", SECOND), ("m", 60 * SECOND), ("h", HOUR)];
-const SIZES: &[(&str, u64)] = &[("k", 1 << 10), ("m", 1 << 20)];
+const SIZES: &[(&str, u64)] = &[("k", 1 << 10), ("m", 1 << 20), ("g", 1 << 30)];
 
 /// What a directive takes.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +33,7 @@ pub enum Kind {
         /// The greatest allowed.
         max: u64,
     },
-    /// Bytes from `min` to `max`, with `k` or `m` for KiB and MiB.
+    /// Bytes from `min` to `max`, with `k`, `m` or `g` for KiB, MiB and GiB.
     Size {
         /// The least allowed.
         min: u64,
@@ -68,6 +68,8 @@ pub enum Kind {
     Nets,
     /// URL patterns; several directives add up.
     Mounts,
+    /// `all`, or streams as `app/stream`; several directives add up.
+    Streams,
     /// One host and path, below which all URLs are meant.
     Prefix,
 }
@@ -117,7 +119,7 @@ impl<'a> Value<'a> {
 impl Kind {
     /// Whether the arguments of several directives of this name count together.
     pub(super) fn adds_up(self) -> bool {
-        matches!(self, Kind::Listen | Kind::Nets | Kind::Mounts)
+        matches!(self, Kind::Listen | Kind::Nets | Kind::Mounts | Kind::Streams)
     }
 
     /// Whether `word` could be one of several arguments, or a name the writer chose.
@@ -160,6 +162,7 @@ impl Kind {
             }
             Kind::Nets => String::from("addresses, such as `10.0.0.0/8`, `192.168.1.2` or `fd00::/8`"),
             Kind::Prefix => String::from("a host and a path, such as `[vhost]/` or `[vhost]/vod/`"),
+            Kind::Streams => String::from("`all`, or streams such as `live/movie`"),
             Kind::Mounts => String::from("URL patterns, such as `[vhost]/[app]/[stream].flv`"),
         }
     }
@@ -197,6 +200,7 @@ pub(super) fn read<'a>(
         Kind::Listen => return each(args, listen, wrong, reports).map(Value::Listen),
         Kind::Nets => return each(args, net, wrong, reports).map(Value::Nets),
         Kind::Prefix => is_prefix(one.text).then_some(Value::Text(one.text)),
+        Kind::Streams => return each(args, stream, wrong, reports).map(Value::Mounts),
         Kind::Mounts => return mounts(args, wrong, reports).map(Value::Mounts),
         Kind::Block(_) | Kind::NamedBlock(_) => None,
     };
@@ -256,6 +260,7 @@ fn time(ms: u64) -> String {
 fn size(bytes: u64) -> String {
     match bytes {
         0 => String::from("0"),
+        n if n % (1 << 30) == 0 => format!("{}g", n >> 30),
         n if n % (1 << 20) == 0 => format!("{}m", n >> 20),
         n if n % (1 << 10) == 0 => format!("{}k", n >> 10),
         n => n.to_string(),
@@ -314,6 +319,12 @@ fn net(text: &str) -> Option<IpNet> {
         None => most,
     };
     Some(IpNet::new(addr, prefix))
+}
+
+fn stream(text: &str) -> Option<String> {
+    let fits = |part: &str| !part.is_empty() && part != "." && part != "..";
+    let named = text.contains('/') && text.split('/').all(fits) && text.len() <= MAX_TEXT;
+    (text == "all" || named).then(|| text.to_owned())
 }
 
 /// What a mount may end in: the containers of live streams.

@@ -11,6 +11,7 @@
 pub mod batch;
 pub mod cursor;
 pub mod derived;
+pub mod dvr;
 pub mod feed;
 pub mod frame;
 pub mod hls;

@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod disk;
 pub mod files;
+pub mod growing;
 pub mod handover;
 pub mod listener;
 pub mod log;

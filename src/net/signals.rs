@@ -46,6 +46,8 @@ impl Signals {
     pub fn new() -> io::Result<Signals> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
+        // A file over the limit (`ulimit -f`) is a fault of that file, as a full disk is, and no reason to end.
+        signal_hook::flag::register(libc::SIGXFSZ, Arc::default())?;
         let mut flags = Vec::new();
         for (number, signal) in WATCHED {
             let flag = Arc::new(AtomicBool::new(false));

@@ -23,6 +23,17 @@ pub enum Task {
     Write(Vec<Bytes>),
     /// Remove it; that there is none is no fault.
     Remove,
+    /// Something else, which holds so many bytes until it is done.
+    Run(usize, Deed),
+}
+
+/// Something to be done on the thread; it may block.
+pub struct Deed(Box<dyn FnOnce() + Send>);
+
+impl std::fmt::Debug for Deed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Deed")
+    }
 }
 
 /// Paths in one report at most.
@@ -108,7 +119,10 @@ impl Writer {
         let (mutex, wake) = &*self.shared;
         let mut queue = lock(mutex);
         let bytes = size(&task);
-        if queue.jobs.len() >= MAX_JOBS || queue.bytes.saturating_add(bytes) > self.max_bytes && bytes > 0 {
+        let last_words = matches!(task, Task::Run(0, _));
+        if queue.jobs.len() >= MAX_JOBS && !last_words
+            || queue.bytes.saturating_add(bytes) > self.max_bytes && bytes > 0
+        {
             return Err(Full);
         }
         queue.bytes = queue.bytes.saturating_add(bytes);
@@ -120,6 +134,15 @@ impl Writer {
     /// Bytes that wait.
     pub fn waiting(&self) -> usize {
         lock(&self.shared.0).bytes
+    }
+
+    /// Has something done after the jobs before it; it holds so many bytes until then. What holds none, such as the end of
+    /// what was begun by another job, is never refused.
+    ///
+    /// # Errors
+    /// When too much waits already; it is dropped.
+    pub fn run(&self, bytes: usize, deed: impl FnOnce() + Send + 'static) -> Result<(), Full> {
+        self.ask(PathBuf::new(), Task::Run(bytes, Deed(Box::new(deed))), &Trouble::default())
     }
 
     /// Waits until everything asked for is done, for `limit` at most. True: it is.
@@ -151,6 +174,7 @@ fn size(task: &Task) -> usize {
     match task {
         Task::Write(chunks) => chunks.iter().map(Bytes::len).sum(),
         Task::Remove => 0,
+        Task::Run(bytes, _) => *bytes,
     }
 }
 
@@ -180,6 +204,10 @@ fn work((mutex, wake): &(Mutex<Queue>, Condvar)) {
 
 fn run(path: &Path, task: Task) -> io::Result<()> {
     match task {
+        Task::Run(_, deed) => {
+            (deed.0)();
+            Ok(())
+        }
         Task::Remove => match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),

@@ -12,6 +12,7 @@ mod browser;
 mod cli;
 mod containers;
 mod cross;
+mod dvr;
 mod files;
 mod fmp4;
 mod hls;

@@ -2,6 +2,7 @@
 
 use super::{Server, State, allowed};
 use crate::app::conn::Role;
+use crate::app::dvr;
 use crate::app::reload::{self, Change};
 use crate::app::setup::{Setup, log_settings};
 use crate::app::world::Timer;
@@ -84,6 +85,7 @@ impl Server {
         }
         self.max_connections = allowed(config.max_connections, self.files);
         self.world.config = Rc::new(config);
+        dvr::adopt(&mut self.world);
         self.change_streams();
         if old.max_memory != self.world.config.max_memory {
             self.set_memory_budget();
@@ -111,6 +113,7 @@ impl Server {
         for (id, vhost) in changed {
             if let Some(live) = self.world.hub.get_mut(id) {
                 live.set_vhost(vhost);
+                dvr::change(live, &mut self.world.dvr, self.world.now);
             }
         }
         lost.iter().for_each(|id| self.world.end_stream(*id));

@@ -15,6 +15,7 @@ impl Checker<'_, '_, '_, '_> {
         self.vhosts();
         self.hls();
         self.memory();
+        self.dvr();
         self.ports();
     }
 

@@ -1,7 +1,7 @@
 //! The directives of `play` and `publish`.
 
-use super::{Directive, NO_STREAM, no_stream};
-use crate::conf::typed::{Jitter, OnBusy};
+use super::{Directive, NO_STREAM, jitter, no_stream};
+use crate::conf::typed::OnBusy;
 use crate::conf::value::{HOUR, Kind, SECOND};
 
 pub(super) static PLAY: &[Directive] = &[
@@ -43,13 +43,7 @@ pub(super) static PLAY: &[Directive] = &[
         kind: Kind::Words(&["full", "zero", "off"]),
         default: "full",
         docs: "Timestamps for viewers: `full` starts at zero and mends jumps, `zero` only starts at zero, `off` sends them as published.",
-        set: |d, v| {
-            d.vhost.play.time_jitter = match v.text() {
-                "full" => Jitter::Full,
-                "zero" => Jitter::Zero,
-                _ => Jitter::Off,
-            };
-        },
+        set: |d, v| d.vhost.play.time_jitter = jitter(v),
     },
     Directive {
         name: "mw_latency",

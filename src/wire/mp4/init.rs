@@ -91,6 +91,20 @@ fn movie_header(out: &mut Vec<u8>) {
     });
 }
 
+/// Where in an initialization segment of ours the movie's duration stands, as [`duration`] makes it. Zero, as it is first,
+/// says that fragments follow and nobody knows how many.
+pub fn duration_at(segment: &[u8]) -> Option<usize> {
+    const BEFORE: usize = 4 + 4 + 4 + 4 + 4; // name, version and flags, created, modified, time scale
+    let at = segment.windows(4).take(64).position(|name| name == b"mvhd")?;
+    at.checked_add(BEFORE)
+}
+
+/// The duration of a movie of so many milliseconds.
+pub fn duration(ms: u64) -> [u8; 4] {
+    let units = ms.saturating_mul(u64::from(TIMESCALE)) / 1000;
+    u32::try_from(units).unwrap_or(0).to_be_bytes()
+}
+
 fn track_defaults(out: &mut Vec<u8>, track: u32, sample_flags: u32) {
     put_full(out, b"trex", 0, 0, |out| {
         for value in [track, 1, 0, 0, sample_flags] {
