@@ -9,7 +9,7 @@ use crate::conf::Config;
 use crate::media::batch::Batches;
 use crate::net::slots::Id;
 use crate::net::timers::Timers;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 /// What a timer is for.
@@ -54,6 +54,8 @@ pub enum Action {
     Dismiss(Id, String),
     /// This connection's last answer is written; it may have asked on meanwhile.
     Resume(Id),
+    /// This connection has asked something of the API.
+    Api(Id),
 }
 
 /// Shared state.
@@ -89,6 +91,10 @@ pub struct World {
     pub batches: Batches,
     /// Files that are being sent, and who reads them.
     pub files: Store,
+    /// The pages that RTMP clients are on, where a vhost asks for them (`refer`).
+    pub pages: HashMap<Id, Box<str>>,
+    /// What the API keeps.
+    pub api: super::api::State,
 }
 
 impl World {
@@ -110,6 +116,8 @@ impl World {
             last_home: None,
             batches: Batches::default(),
             files: Store::default(),
+            pages: HashMap::new(),
+            api: super::api::State::default(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Tree to typed configuration, by the table of directives; every mistake on the way is reported.
 
+mod guard;
 mod hls;
 mod together;
 

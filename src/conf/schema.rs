@@ -3,6 +3,7 @@
 //! Everything about a directive is in its one entry: the checks, the defaults and the reference are made
 //! from it. Only what takes effect is here; what SRS knows beyond that is listed in `srs`, and warned of.
 
+mod guard;
 mod hls;
 mod http;
 mod stream;
@@ -21,6 +22,12 @@ pub enum Context {
     Root,
     /// `http_server { }`.
     HttpServer,
+    /// `http_api { }`.
+    HttpApi,
+    /// `http_api { raw_api { } }`.
+    RawApi,
+    /// `http_api { auth { } }`.
+    Auth,
     /// `vhost NAME { }`.
     Vhost,
     /// `vhost NAME { play { } }`.
@@ -33,19 +40,28 @@ pub enum Context {
     HttpStatic,
     /// `vhost NAME { hls { } }`.
     Hls,
+    /// `vhost NAME { security { } }`.
+    Security,
+    /// `vhost NAME { refer { } }`.
+    Refer,
 }
 
 impl Context {
     /// All of them.
-    pub const ALL: [Context; 8] = [
+    pub const ALL: [Context; 13] = [
         Context::Root,
         Context::HttpServer,
+        Context::HttpApi,
+        Context::RawApi,
+        Context::Auth,
         Context::Vhost,
         Context::Play,
         Context::Publish,
         Context::HttpRemux,
         Context::HttpStatic,
         Context::Hls,
+        Context::Security,
+        Context::Refer,
     ];
 
     /// The name of the block; empty outside all blocks.
@@ -53,12 +69,17 @@ impl Context {
         match self {
             Context::Root => "",
             Context::HttpServer => "http_server",
+            Context::HttpApi => "http_api",
+            Context::RawApi => "raw_api",
+            Context::Auth => "auth",
             Context::Vhost => "vhost",
             Context::Play => "play",
             Context::Publish => "publish",
             Context::HttpRemux => "http_remux",
             Context::HttpStatic => "http_static",
             Context::Hls => "hls",
+            Context::Security => "security",
+            Context::Refer => "refer",
         }
     }
 
@@ -66,10 +87,9 @@ impl Context {
     pub fn parent(self) -> Option<Context> {
         match self {
             Context::Root => None,
-            Context::HttpServer | Context::Vhost => Some(Context::Root),
-            Context::Play | Context::Publish | Context::HttpRemux | Context::HttpStatic | Context::Hls => {
-                Some(Context::Vhost)
-            }
+            Context::HttpServer | Context::HttpApi | Context::Vhost => Some(Context::Root),
+            Context::RawApi | Context::Auth => Some(Context::HttpApi),
+            _ => Some(Context::Vhost),
         }
     }
 }
@@ -113,6 +133,11 @@ pub fn directives(context: Context) -> &'static [Directive] {
         Context::HttpRemux => http::REMUX,
         Context::HttpStatic => http::STATIC,
         Context::Hls => hls::DIRECTIVES,
+        Context::HttpApi => guard::HTTP_API,
+        Context::RawApi => guard::RAW_API,
+        Context::Auth => guard::AUTH,
+        Context::Security => guard::SECURITY,
+        Context::Refer => guard::REFER,
     }
 }
 
@@ -361,6 +386,14 @@ static ROOT: &[Directive] = &[
         set: nothing,
     },
     Directive {
+        name: "http_api",
+        aliases: &[],
+        kind: Kind::Block(Context::HttpApi),
+        default: "(absent)",
+        docs: "The HTTP API.",
+        set: nothing,
+    },
+    Directive {
         name: "vhost",
         aliases: &[],
         kind: Kind::NamedBlock(Context::Vhost),
@@ -458,6 +491,22 @@ static VHOST: &[Directive] = &[
         kind: Kind::Block(Context::Hls),
         default: "(absent)",
         docs: "Live streams as HLS.",
+        set: nothing,
+    },
+    Directive {
+        name: "security",
+        aliases: &[],
+        kind: Kind::Block(Context::Security),
+        default: "(absent)",
+        docs: "Which addresses may publish and play.",
+        set: nothing,
+    },
+    Directive {
+        name: "refer",
+        aliases: &[],
+        kind: Kind::Block(Context::Refer),
+        default: "(absent)",
+        docs: "Pages of which hosts may publish and play.",
         set: nothing,
     },
 ];

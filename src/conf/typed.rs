@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 
+use super::guard::{BLANK_API, BLANK_REFER, BLANK_SECURITY, HttpApi, Refer, Security};
 use super::schema;
 
 /// The name of the vhost that serves every host no other vhost names.
@@ -48,6 +49,8 @@ pub struct Config {
     pub force_grace_quit: bool,
     /// `http_server { }`.
     pub http_server: HttpServer,
+    /// `http_api { }`.
+    pub http_api: HttpApi,
     /// `vhost NAME { }`, in the order of the file; names are unique without regard to case.
     pub vhosts: Vec<Rc<Vhost>>,
 }
@@ -159,6 +162,10 @@ pub struct Vhost {
     pub http_static: HttpStatic,
     /// `hls { }`.
     pub hls: Hls,
+    /// `security { }`.
+    pub security: Security,
+    /// `refer { }`.
+    pub refer: Refer,
 }
 
 /// `play { }`: how viewers are served. What bounds the feed holds for HTTP viewers too.
@@ -371,6 +378,10 @@ impl Default for Config {
         draft.vhost.http_remux.enabled = true;
         draft.vhost.hls = Hls { enabled: true, ..Hls::short(draft.vhost.hls) };
         draft.config.http_server.enabled = true;
+        let listen = draft.config.http_server.listen.clone();
+        let api = draft.config.http_api;
+        draft.config.http_api =
+            HttpApi { enabled: true, listen, crossdomain: false, allow_kick: false, ..api };
         draft.config.vhosts.push(Rc::new(draft.vhost));
         draft.config
     }
@@ -449,6 +460,7 @@ const BLANK: Config = Config {
         page: false,
         dir: None,
     },
+    http_api: BLANK_API,
     vhosts: Vec::new(),
 };
 
@@ -522,6 +534,8 @@ const BLANK_VHOST: Vhost = Vhost {
         ctx: false,
         ts_ctx: false,
     },
+    security: BLANK_SECURITY,
+    refer: BLANK_REFER,
 };
 
 impl Config {

@@ -13,6 +13,7 @@ pub mod logfile;
 pub mod notify;
 pub mod owner;
 pub mod poll;
+pub mod procfs;
 pub mod signals;
 pub mod slots;
 pub mod socket;
