@@ -19,6 +19,8 @@ use std::net::SocketAddr;
 
 /// How long a peer may take to read our last words, in milliseconds.
 const LINGER_MS: u64 = 3_000;
+/// How long a viewer who has to go may take nothing of the message that it is in the middle of, in milliseconds.
+pub const FAREWELL_MS: u64 = 10_000;
 
 /// What the peer is to us.
 #[derive(Debug)]
@@ -151,6 +153,8 @@ impl Conn {
     pub fn deadline(&self, world: &World) -> Option<(u64, &'static str)> {
         let stuck = self.viewer().and_then(|viewer| {
             let timeout = world.hub.get(viewer.stream)?.vhost.play.send_timeout_ms;
+            let kicked = viewer.until_ms == Some(0);
+            let timeout = if kicked { timeout.min(FAREWELL_MS) } else { timeout };
             Some((self.blocked_since?.saturating_add(timeout), "it took no data for too long (send_timeout)"))
         });
         let patience = world.config.handshake_timeout_ms;

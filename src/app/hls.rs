@@ -424,6 +424,13 @@ fn find_by_name(world: &World, vhost: &Vhost, name: &str, is: impl Fn(&Hls) -> b
     world.hls.index.find(&vhost.name, name, fits)
 }
 
+impl Wanted {
+    /// The stream that it is of.
+    pub fn stream(&self) -> StreamId {
+        self.stream
+    }
+}
+
 /// Answers a request, or lets it wait.
 pub fn answer(conn: &mut Conn, world: &mut World, wanted: Wanted, deadline: Option<u64>) {
     let mono_ms = world.now;

@@ -1,15 +1,17 @@
 //! HTTP peers: which request is which stream, and what to say when there is none.
 
+use super::access;
+use super::api;
 use super::conn::{Conn, Role};
 use super::files::{self, Transfer};
 use super::hls::{self, Errand};
 use super::hub::{Live, Publisher, StreamId};
 use super::mount;
 use super::page;
-use super::rtmp::{REPLACED, viewer_left};
+use super::rtmp::{KICKED, REPLACED, viewer_left};
 use super::viewer::Viewer;
 use super::world::{Action, Timer, World};
-use crate::conf::{HttpRemux, NoStream, Vhost};
+use crate::conf::{Act, HttpRemux, NoStream, Vhost};
 use crate::media::cursor::{Cursor, Filter};
 use crate::media::derived::Kindred;
 use crate::media::mux::{Body, Format, Wrap};
@@ -44,6 +46,8 @@ enum Job {
     File(Box<Transfer>),
     /// A request for HLS waits, or its answer is sent.
     Hls(Box<Errand>),
+    /// A question to the API waits, or its answer is sent.
+    Api(api::Errand),
 }
 
 /// How a live request is to be answered once there is something to send.
@@ -111,7 +115,7 @@ impl HttpPeer {
     /// The stream that it watches or waits for.
     pub fn stream(&self) -> Option<StreamId> {
         match &self.job {
-            Job::Idle { .. } | Job::File(_) | Job::Hls(_) => None,
+            Job::Idle { .. } | Job::File(_) | Job::Hls(_) | Job::Api(_) => None,
             Job::Waiting { stream, .. } => Some(*stream),
             Job::Playing(viewer, _) => Some(viewer.stream),
         }
@@ -186,6 +190,22 @@ impl HttpPeer {
         }
     }
 
+    /// Begins an errand of the API.
+    pub fn call(&mut self, errand: api::Errand) {
+        self.job = Job::Api(errand);
+    }
+
+    /// Takes back the errand of the API: the peer may ask again.
+    pub fn call_done(&mut self, now: u64) -> Option<api::Errand> {
+        match std::mem::replace(&mut self.job, Job::Idle { since: now }) {
+            Job::Api(errand) => Some(errand),
+            job => {
+                self.job = job;
+                None
+            }
+        }
+    }
+
     /// Whether the bytes of a segment are being sent, for how long nothing may be taken.
     pub fn sending_ms(&self) -> Option<u64> {
         match &self.job {
@@ -196,7 +216,7 @@ impl HttpPeer {
 
     /// Whether bytes of the peer wait to be looked at, so that no more are to be read.
     pub fn holds(&self) -> bool {
-        !self.backlog.is_empty()
+        !self.backlog.is_empty() || matches!(self.job, Job::Api(api::Errand::Asked(_)))
     }
 
     /// When it runs out of time, and why. `blocked_since`: the peer takes nothing since then.
@@ -209,6 +229,7 @@ impl HttpPeer {
             Job::Playing(..) => None,
             Job::File(transfer) => Some(transfer.deadline(blocked_since, patience)),
             Job::Hls(errand) => errand.deadline(blocked_since),
+            Job::Api(errand) => Some(errand.deadline(patience)),
         }
     }
 
@@ -220,6 +241,7 @@ impl HttpPeer {
             Job::Playing(viewer, _) => viewer_left(world, id, who, "http", &viewer, sent, why),
             Job::File(transfer) => transfer.drop_it(world),
             Job::Hls(errand) => hls::dropped(world, &errand, id),
+            Job::Api(errand) => errand.over(world),
         }
     }
 }
@@ -231,7 +253,7 @@ pub fn input(conn: &mut Conn, world: &mut World, mut bytes: &[u8]) {
         let Role::Http(peer) = &mut conn.role else { return };
         match &mut peer.job {
             Job::Idle { .. } if conn.out.len() <= MAX_ANSWERS => {}
-            Job::Idle { .. } | Job::File(_) | Job::Hls(_) => {
+            Job::Idle { .. } | Job::File(_) | Job::Hls(_) | Job::Api(_) => {
                 peer.backlog.extend_from_slice(bytes);
                 return;
             }
@@ -266,6 +288,7 @@ pub fn input(conn: &mut Conn, world: &mut World, mut bytes: &[u8]) {
 pub fn flushed(conn: &mut Conn, world: &mut World) {
     files::advance(conn, world);
     hls::sent(conn, world);
+    api::sent(conn, world);
     if let Role::Http(peer) = &conn.role
         && peer.holds()
         && matches!(peer.job, Job::Idle { .. })
@@ -284,7 +307,7 @@ pub fn resume(conn: &mut Conn, world: &mut World) {
 
 /// A line in the access log about what was answered at once; who waits for a stream or watches one gets a line when it
 /// leaves. `before` is how much waited to be written before the answer.
-fn note_answer(conn: &Conn, request: &Request, before: usize) {
+pub fn note_answer(conn: &Conn, request: &Request, before: usize) {
     let answer = conn.out.after(before);
     let status = answer.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
     let Some(status) = status.filter(|_| crate::net::log::has_access() && answer.starts_with(b"HTTP/1."))
@@ -332,6 +355,9 @@ fn send_on(out: &mut Vec<u8>, path: &str, query: &str, cors: Cors) {
 }
 
 fn on_request(conn: &mut Conn, world: &mut World, request: &Request) {
+    if api::take(conn, world, request) {
+        return;
+    }
     let cors = match (world.config.http_server.crossdomain, request.origin, request.private_network) {
         (true, true, true) => Cors::PrivateNetwork,
         (true, true, false) => Cors::Any,
@@ -351,7 +377,7 @@ fn on_request(conn: &mut Conn, world: &mut World, request: &Request) {
                 conn.finish(world, "answered");
             }
         }
-        Method::Options | Method::Other => {
+        Method::Options | Method::Delete | Method::Other => {
             refuse(conn, world, request, cors, 405, "only GET, HEAD and OPTIONS are answered here");
         }
         Method::Get | Method::Head => find(conn, world, request, cors, true),
@@ -361,6 +387,10 @@ fn on_request(conn: &mut Conn, world: &mut World, request: &Request) {
 /// Streams that are live come first, then files, then streams that may become live.
 fn find(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, with_files: bool) {
     if let Some(wanted) = hls::route(world, request, conn.peer.ip(), cors) {
+        let vhost = world.hub.get(wanted.stream()).map(|live| live.vhost.clone());
+        if vhost.is_some_and(|vhost| is_denied(conn, world, request, cors, &vhost)) {
+            return;
+        }
         return hls::answer(conn, world, wanted, None);
     }
     let found = route(world, request);
@@ -402,6 +432,15 @@ pub fn refuse(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors,
     if !request.keep_alive {
         conn.finish(world, "answered");
     }
+}
+
+/// Whether the client may not play here; then it is told.
+fn is_denied(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, vhost: &Vhost) -> bool {
+    let ip = access::client_ip(world, conn.peer.ip(), request.forwarded.as_deref());
+    let Err(refusal) = access::check(vhost, Act::Play, ip, request.page.as_deref()) else { return false };
+    world.complain("http", conn, &format!("{}: refused: {refusal}", printable(&request.path, QUOTED)));
+    refuse(conn, world, request, cors, 403, &refusal.why);
+    true
 }
 
 struct Target {
@@ -466,6 +505,9 @@ impl Tracks {
 
 fn live(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, target: &Target) {
     let Target { name, vhost, container, tracks } = target;
+    if is_denied(conn, world, request, cors, vhost) {
+        return;
+    }
     let found = world.hub.find(name).and_then(|id| world.hub.get(id)).filter(|live| !live.ended);
     let remux = &vhost.http_remux;
     let absent = found.is_none_or(|live| live.publisher == Publisher::Vacant);
@@ -488,6 +530,8 @@ fn live(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, targe
     let Some((stream, since)) = world.wait_for(name, vhost, conn.id) else {
         return refuse(conn, world, request, cors, 503, "there are too many streams");
     };
+    // From now on the connection is this viewer's alone, whatever proxy it comes through.
+    conn.peer.set_ip(access::client_ip(world, conn.peer.ip(), request.forwarded.as_deref()));
     let transport = match &request.websocket {
         Some(key) => Transport::WebSocket(websocket::accept_key(key)),
         None => Transport::Http(length),
@@ -576,7 +620,30 @@ pub fn viewer_over(conn: &mut Conn, world: &mut World) {
         }
         _ => {}
     }
-    conn.finish(world, "the stream is over");
+    let kicked = conn.viewer().is_some_and(|viewer| viewer.until_ms == Some(0));
+    conn.finish(world, if kicked { KICKED } else { "the stream is over" });
+}
+
+/// The operator wants the client gone.
+pub fn kick(conn: &mut Conn, world: &mut World) {
+    let Role::Http(peer) = &mut conn.role else { return };
+    match &mut peer.job {
+        // A message in flight is finished first, so that the body has an end.
+        Job::Playing(viewer, _) if viewer.cursor.mid_message() => {
+            (viewer.until_ms, viewer.paused) = (Some(0), false);
+            world.mark(conn);
+        }
+        Job::Playing(viewer, _) => {
+            viewer.until_ms = Some(0);
+            viewer_over(conn, world);
+        }
+        Job::Waiting { answer, .. } => {
+            let cors = answer.cors;
+            response::text(conn.out.buffer(), 403, "the operator has ended this request", false, cors, false);
+            conn.finish(world, KICKED);
+        }
+        _ => {}
+    }
 }
 
 /// The peer has run out of time.
@@ -608,7 +675,7 @@ pub fn timed_out(conn: &mut Conn, world: &mut World, why: &str) {
         }
         Job::File(_) => return world.close(conn, why),
         Job::Hls(errand) if errand.sending_ms().is_none() => return hls::waited(conn, world),
-        Job::Hls(_) => return world.close(conn, why),
+        Job::Hls(_) | Job::Api(_) => return world.close(conn, why),
         Job::Idle { .. } | Job::Playing(..) => {}
     }
     conn.finish(world, why);

@@ -26,6 +26,7 @@ use crate::media::timeline::Jitter;
 use crate::net::slots::{Id, Slots};
 use crate::wire::names::StreamName;
 use bytes::Bytes;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -98,6 +99,10 @@ pub struct Live {
     pub rate: Rate,
     /// What it may keep.
     share: Share,
+    /// Bytes sent to viewers of it, ever.
+    pub sent: Cell<u64>,
+    /// The same over time, noted when somebody asks.
+    sent_rate: RefCell<Rate>,
     last_frame: u64,
     last_trim: u64,
     ticking: bool,
@@ -123,6 +128,8 @@ impl Live {
             since: 0,
             rate: Rate::default(),
             share,
+            sent: Cell::new(0),
+            sent_rate: RefCell::default(),
             last_frame: 0,
             last_trim: 0,
             ticking: false,
@@ -144,6 +151,15 @@ impl Live {
     /// Those who watch it now, by HLS too.
     pub fn viewers(&self) -> usize {
         self.fanout.len() + self.hls.as_ref().map_or(0, |hls| hls.viewers())
+    }
+
+    /// Kilobits a second that come in, over the last seconds, and that go out to viewers, since the questions before
+    /// this one (at most five, each a second or more after the one before).
+    pub fn kbps(&self, now: u64) -> (u64, u64) {
+        let received = self.rate.kbps(now, self.stream.counters().bytes).unwrap_or(0);
+        let mut rate = self.sent_rate.borrow_mut();
+        rate.note(now, self.sent.get());
+        (received, rate.kbps(now, self.sent.get()).unwrap_or(0))
     }
 
     /// How a viewer joins who began to wait when the feed's end was `since`.
@@ -512,6 +528,7 @@ impl World {
             live.since = now;
         }
         live.rate.begin(now, live.stream.counters().bytes);
+        live.sent_rate.borrow_mut().begin(now, live.sent.get());
         live.publisher = Publisher::Live(by);
         live.vhost = vhost.clone();
         live.stream.publisher_begins();

@@ -18,6 +18,7 @@
 //! `"memory":{"max":16777216,"used":9000000,"level":"no_gops","note":"there are no GOP caches"}` before `streams`.
 
 use super::hub::{Live, Publisher};
+use super::json::{OrNull, Text};
 use super::memory::Guard;
 use super::mount::{self, percent_encode};
 use super::world::World;
@@ -156,18 +157,18 @@ pub fn about(stream: &Stream, audio: bool, video: bool) -> About {
 
 /// What is known of the picture.
 #[derive(Debug)]
-struct Video {
-    codec: VideoCodec,
+pub(super) struct Video {
+    pub(super) codec: VideoCodec,
     /// Of the coded picture; zeros while unknown.
-    size: (u32, u32),
-    profile: Option<&'static str>,
-    level: Option<String>,
+    pub(super) size: (u32, u32),
+    pub(super) profile: Option<&'static str>,
+    pub(super) level: Option<String>,
     /// As in the `codecs` parameter of RFC 6381; `None` when browsers play it from no MP4.
     mp4: Option<String>,
 }
 
 impl Video {
-    fn of(stream: &Stream) -> Option<Video> {
+    pub(super) fn of(stream: &Stream) -> Option<Video> {
         let codec = stream.video()?;
         let mut video = Video { codec, size: (0, 0), profile: None, level: None, mp4: None };
         let Some(message) = stream.codec().get(HeaderKey::Video(0)) else { return Some(video) };
@@ -218,16 +219,16 @@ impl fmt::Display for Video {
 
 /// What is known of the sound.
 #[derive(Debug)]
-struct Audio {
-    codec: String,
-    rate: Option<u32>,
-    channels: Option<u8>,
+pub(super) struct Audio {
+    pub(super) codec: String,
+    pub(super) rate: Option<u32>,
+    pub(super) channels: Option<u8>,
     /// As for [`Video`].
     mp4: Option<String>,
 }
 
 impl Audio {
-    fn of(stream: &Stream) -> Option<Audio> {
+    pub(super) fn of(stream: &Stream) -> Option<Audio> {
         let codec = stream.audio()?;
         let mut audio = Audio { codec: codec.to_string(), rate: None, channels: None, mp4: None };
         let message = stream.codec().get(HeaderKey::Audio(0));
@@ -267,37 +268,6 @@ fn mime(video: Option<&Video>, audio: Option<&Audio>) -> Option<String> {
         (Some(video), None) => Some(format!("video/mp4; codecs=\"{}\"", video.mp4.as_deref()?)),
         (Some(video), Some(sound)) => {
             Some(format!("video/mp4; codecs=\"{},{sound}\"", video.mp4.as_deref()?))
-        }
-    }
-}
-
-/// A JSON string. Beside what must be escaped, so are the characters that could end a script or a line in one.
-struct Text<'a>(&'a str);
-
-impl fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_char('"')?;
-        for c in self.0.chars() {
-            match c {
-                '"' | '\\' => write!(f, "\\{c}")?,
-                '\0'..='\x1f' | '\x7f' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                    write!(f, "\\u{:04x}", u32::from(c))?;
-                }
-                _ => f.write_char(c)?,
-            }
-        }
-        f.write_char('"')
-    }
-}
-
-/// A value, or `null`.
-struct OrNull<T>(Option<T>);
-
-impl<T: fmt::Display> fmt::Display for OrNull<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Some(value) => value.fmt(f),
-            None => f.write_str("null"),
         }
     }
 }

@@ -4,13 +4,17 @@
 //! - [`world`] what all connections share
 //! - [`conn`] one connection; [`rtmp`] and [`http`] what its peer may do; [`viewer`] how a stream is written to it
 //! - [`hls`] segments and the requests for them; [`shared`] how bytes in memory go to many
+//! - [`access`] who may publish and play
 //! - [`hub`] the streams by name, their publishers; [`fanout`] their viewers, in phases
+//! - [`api`] the HTTP API; [`json`] how JSON is written
 //! - [`page`] the page for browsers, with [`listing`] (what is live) and [`rate`] (how fast it comes in)
 //! - [`files`] files over HTTP, read by a helper thread
 //! - [`demo`] the built-in picture; [`banner`] and [`qr`] what is printed at the start
 //! - [`setup`] where the configuration comes from; [`reload`] what changes when it is read again; [`service`] daemon,
 //!   pid file, user
 #![forbid(unsafe_code)]
+pub mod access;
+pub mod api;
 pub mod banner;
 pub mod conn;
 pub mod demo;
@@ -20,6 +24,7 @@ pub mod files;
 pub mod hls;
 pub mod http;
 pub mod hub;
+pub mod json;
 pub mod listing;
 pub mod memory;
 pub mod mount;

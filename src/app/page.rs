@@ -24,7 +24,7 @@ use crate::wire::inflate;
 use std::borrow::Cow;
 
 /// What every answer says besides.
-const SAFE: &str = "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n";
+const SAFE: &str = "X-Content-Type-Options: nosniff\r\nReferrer-Policy: same-origin\r\n";
 /// What the page may do.
 const POLICY: &str = "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; \
     img-src 'self' blob:; media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; \

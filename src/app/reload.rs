@@ -49,7 +49,10 @@ impl std::fmt::Display for Change {
 pub fn ports(config: &Config) -> Vec<(Protocol, Listen)> {
     let rtmp = config.listen.iter().map(|listen| (Protocol::Rtmp, *listen));
     let http = config.http_server.listen.iter().filter(|_| config.http_server.enabled);
-    rtmp.chain(http.map(|listen| (Protocol::Http, *listen))).collect()
+    let (api, server) = (&config.http_api, &config.http_server);
+    let own = |listen: &&Listen| api.enabled && !(server.enabled && server.listen.contains(listen));
+    let api = api.listen.iter().filter(own).map(|listen| (Protocol::Api, *listen));
+    rtmp.chain(http.map(|listen| (Protocol::Http, *listen))).chain(api).collect()
 }
 
 /// What differs between the configuration in force and a new one.
@@ -83,6 +86,7 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
         ("force_grace_quit", old.force_grace_quit != new.force_grace_quit),
         ("page", old.http_server.page != new.http_server.page),
         ("dir", old.http_server.dir != new.http_server.dir),
+        ("http_api", old.http_api != new.http_api),
         ("crossdomain", old.http_server.crossdomain != new.http_server.crossdomain),
     ];
     changes
@@ -163,6 +167,14 @@ mod tests {
             ["Rtmp at 127.0.0.1:1936 opened", "Http at port 8081 opened", "vhost a changed"]
         );
         assert_eq!(changes("listen 1 2; vhost a { }", "listen 2; vhost a { }"), ["Rtmp at port 1 closed"]);
+        let with = |api: &str| format!("http_server {{ enabled on; }} http_api {{ {api} }} vhost a {{ }}");
+        assert_eq!(changes(&with(""), &with("enabled on;")), ["Api at port 1985 opened", "http_api changed"]);
+        assert_eq!(changes(&with(""), &with("enabled on; listen 8080;")), ["http_api changed"]);
+        let shared = with("enabled on; listen 1985 8080;");
+        assert_eq!(
+            changes(&shared, &with("enabled on; listen 8080;")),
+            ["Api at port 1985 closed", "http_api changed"]
+        );
         assert_eq!(
             changes(base, "listen 1935; vhost b { min_latency on; } vhost c { }"),
             ["vhost a removed", "vhost b changed", "vhost c added"]

@@ -4,7 +4,7 @@ use super::conn::{Conn, Role, amount};
 use super::hub::{Source, StreamId};
 use super::viewer::Viewer;
 use super::world::{Timer, World};
-use crate::conf::{NoStream, Vhost};
+use crate::conf::{Act, NoStream, Vhost};
 use crate::media::cursor::Cursor;
 use crate::media::mux::Format;
 use crate::net::slots::Id;
@@ -23,6 +23,8 @@ use std::rc::Rc;
 const IDLE_MS: u64 = 180_000;
 /// Characters of a peer's words that go into a log line.
 const QUOTED: usize = 128;
+/// Why a client goes that the operator wants gone.
+pub const KICKED: &str = "disconnected by the API";
 
 /// Why connections end when another process has taken over.
 pub const REPLACED: &str = "another process has taken over";
@@ -101,6 +103,11 @@ impl RtmpPeer {
             Job::Publishing { .. } | Job::Playing(_) => None,
         };
         agent.unwrap_or_else(|| "-".into())
+    }
+
+    /// The URL that it connected to, as sent; empty when it sent none. What follows a `?` may be a secret.
+    pub fn tc_url(&self) -> &str {
+        self.home.as_ref().and_then(|home| home.tc_url.as_deref()).unwrap_or_default()
     }
 
     /// The stream that it publishes, watches or waits for.
@@ -282,6 +289,7 @@ fn on_connect(conn: &mut Conn, world: &mut World, connect: Connect) {
             conn.socket.configure(Options { nodelay, send_buffer: vhost.play.send_buffer });
             peer.session.accept_connect(&connect, settings, conn.out.buffer());
             peer.home = Some(Home::of(&connect, &mut world.last_home));
+            world.note_page(conn.id, connect.page_url.as_deref());
             let agent = connect.flash_ver.map(|agent| printable(&agent, QUOTED).into());
             peer.job = Job::None { since: world.now, agent };
         }
@@ -306,14 +314,34 @@ fn resolve(peer: &RtmpPeer, world: &World, stream: &str) -> Result<(Request, Rc<
 
 fn on_fc_publish(conn: &mut Conn, world: &mut World, tid: f64, stream: &str) {
     let Role::Rtmp(peer) = &mut conn.role else { return };
-    let ip = conn.peer.ip();
-    let verdict = resolve(peer, world, stream)
-        .and_then(|(request, vhost)| world.may_publish(&request.name, &vhost, ip));
+    let (id, ip) = (conn.id, conn.peer.ip());
+    let verdict = resolve(peer, world, stream).and_then(|(request, vhost)| {
+        world.may(&vhost, Act::Publish, id, ip).map_err(|refusal| refusal.why)?;
+        world.may_publish(&request.name, &vhost, ip)
+    });
     let refusal = verdict.err();
     peer.session.answer_fc_publish(tid, stream, refusal.as_deref(), conn.out.buffer());
 }
 
+/// Whether the peer may not do this with a stream of the vhost that it names; then it is told.
+fn is_denied(conn: &mut Conn, world: &mut World, act: Act, msid: u32, stream: &str) -> bool {
+    let Role::Rtmp(peer) = &mut conn.role else { return false };
+    let Ok((request, vhost)) = resolve(peer, world, stream) else { return false };
+    let Err(refusal) = world.may(&vhost, act, conn.id, conn.peer.ip()) else { return false };
+    let code = match act {
+        Act::Publish => "NetStream.Publish.Denied",
+        Act::Play => "NetStream.Play.Failed",
+    };
+    peer.session.reject(msid, code, &refusal.why, conn.out.buffer());
+    world.complain("rtmp", conn, &format!("{} of {} refused: {refusal}", act.word(), request.name));
+    conn.finish(world, "refused");
+    true
+}
+
 fn on_publish(conn: &mut Conn, world: &mut World, msid: u32, stream: &str) {
+    if is_denied(conn, world, Act::Publish, msid, stream) {
+        return;
+    }
     let Role::Rtmp(peer) = &mut conn.role else { return };
     let by = Source::Peer(conn.id, conn.peer.ip());
     let verdict = resolve(peer, world, stream).and_then(|(request, vhost)| {
@@ -332,13 +360,20 @@ fn on_publish(conn: &mut Conn, world: &mut World, msid: u32, stream: &str) {
         }
         Err(why) => {
             peer.session.reject(msid, "NetStream.Publish.BadName", &why, conn.out.buffer());
-            world.complain("rtmp", conn, &format!("publish of {} refused: {why}", printable(stream, QUOTED)));
+            world.complain(
+                "rtmp",
+                conn,
+                &format!("publish of {} refused: {why}", printable(names::without_params(stream), QUOTED)),
+            );
             conn.finish(world, "publish refused");
         }
     }
 }
 
 fn on_play(conn: &mut Conn, world: &mut World, msid: u32, stream: &str, until_ms: Option<u64>) {
+    if is_denied(conn, world, Act::Play, msid, stream) {
+        return;
+    }
     let Role::Rtmp(peer) = &mut conn.role else { return };
     let refusal = world.memory.refuse_viewer(false);
     let waiting = resolve(peer, world, stream).and_then(|(request, vhost)| {
@@ -364,7 +399,11 @@ fn on_play(conn: &mut Conn, world: &mut World, msid: u32, stream: &str, until_ms
             let code =
                 if refusal.is_some() { "NetStream.Play.Failed" } else { "NetStream.Play.StreamNotFound" };
             peer.session.reject(msid, code, &why, conn.out.buffer());
-            world.complain("rtmp", conn, &format!("play of {} refused: {why}", printable(stream, QUOTED)));
+            world.complain(
+                "rtmp",
+                conn,
+                &format!("play of {} refused: {why}", printable(names::without_params(stream), QUOTED)),
+            );
         }
     }
 }
@@ -410,6 +449,9 @@ fn on_pause(conn: &mut Conn, world: &mut World, paused: bool) {
 
 /// The viewer has all that it will get; the connection may play something else.
 pub fn viewer_over(conn: &mut Conn, world: &mut World) {
+    if conn.viewer().is_some_and(|viewer| viewer.until_ms == Some(0)) {
+        return kick(conn, world);
+    }
     conn.drop_job(world, "the stream is over");
     if let Role::Rtmp(peer) = &mut conn.role {
         peer.session.end("NetStream.Play.Stop", "The stream is over.", conn.out.buffer());
@@ -439,6 +481,27 @@ pub fn evict(conn: &mut Conn, world: &mut World) {
     }
 }
 
+/// The operator wants the client gone: it is told so in its protocol, and the connection ends.
+pub fn kick(conn: &mut Conn, world: &mut World) {
+    let Role::Rtmp(peer) = &mut conn.role else { return };
+    let why = "The operator has ended this connection.";
+    match &mut peer.job {
+        // A message in flight is finished first, or the client would take ours for the rest of it.
+        Job::Playing(viewer) if viewer.cursor.mid_message() => {
+            (viewer.until_ms, viewer.paused) = (Some(0), false);
+            return world.mark(conn);
+        }
+        Job::Publishing { .. } => peer.session.end("NetStream.Publish.Denied", why, conn.out.buffer()),
+        Job::Waiting { msid, .. } => {
+            let msid = *msid;
+            peer.session.reject(msid, "NetStream.Play.Failed", why, conn.out.buffer());
+        }
+        Job::Playing(_) => peer.session.end("NetStream.Play.Stop", why, conn.out.buffer()),
+        Job::None { .. } => {}
+    }
+    conn.finish(world, KICKED);
+}
+
 /// The vhost of the stream that the peer publishes or waits for is gone.
 pub fn dismiss(conn: &mut Conn, world: &mut World, why: &str) {
     let Role::Rtmp(peer) = &mut conn.role else { return };
@@ -453,7 +516,7 @@ pub fn dismiss(conn: &mut Conn, world: &mut World, why: &str) {
 pub fn timed_out(conn: &mut Conn, world: &mut World, why: &str) {
     let Role::Rtmp(peer) = &mut conn.role else { return };
     if let Job::Waiting { msid, name, .. } = &peer.job {
-        let (msid, name) = (*msid, printable(name, QUOTED));
+        let (msid, name) = (*msid, printable(names::without_params(name), QUOTED));
         let text = format!("nobody publishes {name}");
         peer.session.reject(msid, "NetStream.Play.StreamNotFound", &text, conn.out.buffer());
         world.complain("rtmp", conn, &format!("waited in vain: {text}"));

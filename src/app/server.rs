@@ -9,6 +9,7 @@
 //! Beside it: [`ports`] what is listened at, [`change`] a reload, [`ending`] a graceful end, [`upgrade`] handing over to a
 //! new process, [`memory`] its bound, [`stats`] a line of figures, [`turns`] how long turns take.
 
+mod api;
 mod change;
 mod ending;
 mod memory;
@@ -74,6 +75,8 @@ pub enum Protocol {
     Rtmp,
     /// HTTP.
     Http,
+    /// HTTP, for the API alone.
+    Api,
 }
 
 #[derive(Debug)]
@@ -225,6 +228,7 @@ impl Server {
         let began = self.poll.now_us();
         self.world.now = began / 1000;
         self.world.actions.extend(self.later.drain(..));
+        self.world.api.turns += 1;
         self.world.files.count(self.conns.len());
         for event in &events {
             self.on_ready(*event);
@@ -355,7 +359,7 @@ impl Server {
         self.next_serial += 1;
         let now = self.world.now;
         let role = match protocol {
-            Protocol::Http => Role::Http(Box::new(HttpPeer::new(now))),
+            Protocol::Http | Protocol::Api => Role::Http(Box::new(HttpPeer::new(now))),
             Protocol::Rtmp => {
                 let mut entropy = [0; 64];
                 sys::random(&mut entropy);
@@ -395,7 +399,7 @@ impl Server {
 
     /// Over `max_connections`: HTTP clients are told so, if it can be said at once.
     fn turn_away(&mut self, stream: TcpStream, peer: SocketAddr, protocol: Protocol) {
-        if protocol == Protocol::Http {
+        if protocol != Protocol::Rtmp {
             let mut out = Vec::new();
             response::text(&mut out, 503, "too many connections (max_connections)", false, Cors::No, false);
             let _ = Socket::new(stream).write(&[io::IoSlice::new(&out)]);
@@ -518,6 +522,7 @@ impl Server {
                         }
                     }
                 }
+                Action::Api(id) => self.on_api(id),
                 Action::Start(stream) => {
                     let Some(live) = self.world.hub.get_mut(stream) else { continue };
                     let rest = live.waiting.split_off(live.waiting.len().min(START_BUDGET));
@@ -584,6 +589,7 @@ impl Server {
             let why = conn.gone.take().unwrap_or_default();
             conn.drop_job(&mut self.world, &why);
             self.world.timers.clear(Timer::Connection(id));
+            self.world.pages.remove(&id);
             self.poll.deregister(conn.socket.source());
             log::debug!(target: "server", "{} {}: closed: {why}", conn.tag(), conn.peer);
         }
@@ -676,8 +682,13 @@ fn write_conn(conn: &mut Conn, world: &mut World) {
     let stream = conn.viewer().map(|viewer| viewer.stream);
     let live = stream.and_then(|stream| world.hub.get(stream));
     let before = conn.socket.sent;
+    let skips = |conn: &Conn| conn.viewer().map_or(0, |viewer| viewer.cursor.skipped().times);
+    let skips_before = skips(conn);
     let flushed = flush(conn, live, &mut world.batches);
-    world.sent = world.sent.saturating_add(conn.socket.sent.saturating_sub(before));
+    let sent = conn.socket.sent.saturating_sub(before);
+    live.into_iter().for_each(|live| live.sent.set(live.sent.get().saturating_add(sent)));
+    world.sent = world.sent.saturating_add(sent);
+    world.api.skips += u64::from(skips(conn).saturating_sub(skips_before));
     match flushed {
         Flushed::Done if conn.out.is_empty() => http::flushed(conn, world),
         Flushed::Done => {}

@@ -10,7 +10,7 @@ use crate::conf::Config;
 use crate::media::batch::Batches;
 use crate::net::slots::Id;
 use crate::net::timers::Timers;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 /// What a timer is for.
@@ -61,6 +61,8 @@ pub enum Action {
     Resume(Id),
     /// Much has come in since the last look at what memory is taken.
     Memory,
+    /// This connection has asked something of the API.
+    Api(Id),
 }
 
 /// Shared state.
@@ -100,6 +102,10 @@ pub struct World {
     pub files: Store,
     /// What may be kept of all this.
     pub memory: Guard,
+    /// The pages that RTMP clients are on, where a vhost asks for them (`refer`).
+    pub pages: HashMap<Id, Box<str>>,
+    /// What the API keeps.
+    pub api: super::api::State,
 }
 
 impl World {
@@ -123,6 +129,8 @@ impl World {
             batches: Batches::default(),
             files: Store::default(),
             memory: Guard::default(),
+            pages: HashMap::new(),
+            api: super::api::State::default(),
         }
     }
 

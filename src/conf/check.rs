@@ -1,6 +1,7 @@
 //! Tree to typed configuration, by the table of directives; every mistake on the way is reported.
 
 mod dvr;
+mod guard;
 mod hls;
 mod memory;
 mod together;

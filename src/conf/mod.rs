@@ -17,6 +17,7 @@ mod corpus_tests;
 mod effective;
 mod env;
 mod error;
+mod guard;
 mod include;
 pub mod notes;
 mod parse;
@@ -38,6 +39,7 @@ use source::{Source, Sources};
 
 pub use effective::{Block, Effective, Origin, Setting};
 pub use error::{ConfError, MAX_REPORTS, Severity, Warning};
+pub use guard::{Act, HttpApi, Refer, Rule, Security};
 pub use parse::{MAX_ARGS, MAX_DEPTH, MAX_FILE, MAX_TOKENS};
 pub use source::{MAX_INCLUDE_DEPTH, MAX_INCLUDED, MAX_TOTAL};
 pub use typed::{
@@ -47,7 +49,8 @@ pub use typed::{
 pub use value::Kind;
 
 /// What runs without a file, as a file.
-pub const BUILT_IN: &str = "http_server { enabled on; }\nvhost __defaultVhost__ {\n    http_remux { enabled on; }\n    \
+pub const BUILT_IN: &str = "http_server { enabled on; }\nhttp_api { enabled on; listen 8080; crossdomain off; allow_kick off; }\n\
+     vhost __defaultVhost__ {\n    http_remux { enabled on; }\n    \
      hls { enabled on; hls_fragment 2s; hls_window 12s; hls_aof_ratio 6; }\n}\n";
 
 /// A configuration that loaded, and what is worth telling the operator about it.

@@ -4,6 +4,7 @@
 //! from it. Only what takes effect is here; what SRS knows beyond that is listed in `srs`, and warned of.
 
 mod dvr;
+mod guard;
 mod hls;
 mod http;
 mod stream;
@@ -22,6 +23,12 @@ pub enum Context {
     Root,
     /// `http_server { }`.
     HttpServer,
+    /// `http_api { }`.
+    HttpApi,
+    /// `http_api { raw_api { } }`.
+    RawApi,
+    /// `http_api { auth { } }`.
+    Auth,
     /// `vhost NAME { }`.
     Vhost,
     /// `vhost NAME { play { } }`.
@@ -36,13 +43,20 @@ pub enum Context {
     Hls,
     /// `vhost NAME { dvr { } }`.
     Dvr,
+    /// `vhost NAME { security { } }`.
+    Security,
+    /// `vhost NAME { refer { } }`.
+    Refer,
 }
 
 impl Context {
     /// All of them.
-    pub const ALL: [Context; 9] = [
+    pub const ALL: [Context; 14] = [
         Context::Root,
         Context::HttpServer,
+        Context::HttpApi,
+        Context::RawApi,
+        Context::Auth,
         Context::Vhost,
         Context::Play,
         Context::Publish,
@@ -50,6 +64,8 @@ impl Context {
         Context::HttpStatic,
         Context::Hls,
         Context::Dvr,
+        Context::Security,
+        Context::Refer,
     ];
 
     /// The name of the block; empty outside all blocks.
@@ -57,6 +73,9 @@ impl Context {
         match self {
             Context::Root => "",
             Context::HttpServer => "http_server",
+            Context::HttpApi => "http_api",
+            Context::RawApi => "raw_api",
+            Context::Auth => "auth",
             Context::Vhost => "vhost",
             Context::Play => "play",
             Context::Publish => "publish",
@@ -64,6 +83,8 @@ impl Context {
             Context::HttpStatic => "http_static",
             Context::Hls => "hls",
             Context::Dvr => "dvr",
+            Context::Security => "security",
+            Context::Refer => "refer",
         }
     }
 
@@ -71,13 +92,9 @@ impl Context {
     pub fn parent(self) -> Option<Context> {
         match self {
             Context::Root => None,
-            Context::HttpServer | Context::Vhost => Some(Context::Root),
-            Context::Play
-            | Context::Publish
-            | Context::HttpRemux
-            | Context::HttpStatic
-            | Context::Hls
-            | Context::Dvr => Some(Context::Vhost),
+            Context::HttpServer | Context::HttpApi | Context::Vhost => Some(Context::Root),
+            Context::RawApi | Context::Auth => Some(Context::HttpApi),
+            _ => Some(Context::Vhost),
         }
     }
 }
@@ -122,6 +139,11 @@ pub fn directives(context: Context) -> &'static [Directive] {
         Context::HttpStatic => http::STATIC,
         Context::Hls => hls::DIRECTIVES,
         Context::Dvr => dvr::DIRECTIVES,
+        Context::HttpApi => guard::HTTP_API,
+        Context::RawApi => guard::RAW_API,
+        Context::Auth => guard::AUTH,
+        Context::Security => guard::SECURITY,
+        Context::Refer => guard::REFER,
     }
 }
 
@@ -387,6 +409,14 @@ static ROOT: &[Directive] = &[
         set: nothing,
     },
     Directive {
+        name: "http_api",
+        aliases: &[],
+        kind: Kind::Block(Context::HttpApi),
+        default: "(absent)",
+        docs: "The HTTP API.",
+        set: nothing,
+    },
+    Directive {
         name: "vhost",
         aliases: &[],
         kind: Kind::NamedBlock(Context::Vhost),
@@ -492,6 +522,22 @@ static VHOST: &[Directive] = &[
         kind: Kind::Block(Context::Dvr),
         default: "(absent)",
         docs: "Recordings of live streams.",
+        set: nothing,
+    },
+    Directive {
+        name: "security",
+        aliases: &[],
+        kind: Kind::Block(Context::Security),
+        default: "(absent)",
+        docs: "Which addresses may publish and play.",
+        set: nothing,
+    },
+    Directive {
+        name: "refer",
+        aliases: &[],
+        kind: Kind::Block(Context::Refer),
+        default: "(absent)",
+        docs: "Pages of which hosts may publish and play.",
         set: nothing,
     },
 ];

@@ -34,7 +34,6 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("ff_log_level", Never),
             ("first_wait_for_qlv", Never),
             ("heartbeat", Off),
-            ("http_api", Off),
             ("in_docker", Never),
             ("is_full", At("off")),
             ("pithy_print", Never),
@@ -53,6 +52,8 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
         ],
     ),
     (Context::HttpServer, &[("https", Off)]),
+    (Context::HttpApi, &[("https", Off)]),
+    (Context::RawApi, &[("allow_query", At("off")), ("allow_update", At("off"))]),
     (
         Context::Vhost,
         &[
@@ -73,12 +74,8 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("nack", Off),
             ("origin", Never),
             ("reduce_sequence_header", At("off")),
-            ("refer", Off),
-            ("refer_play", Never),
-            ("refer_publish", Never),
             ("rtc", Off),
             ("rtsp", Off),
-            ("security", Off),
             ("send_min_interval", At("0")),
             ("srt", Off),
             ("token_traverse", At("off")),
@@ -115,13 +112,11 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
 static INSIDE: &[(&str, &str)] = &[
     ("heartbeat", "interval url device_id summaries ports"),
     ("stats", "network disk"),
-    ("http_api", "raw_api auth"),
     ("stream_caster", "caster output rtp_port_min rtp_port_max"),
     (
         "cluster",
         "mode origin token_traverse debug_srs_upnode origin_cluster coworkers protocol follow_client",
     ),
-    ("security", "allow deny"),
     ("http_hooks", "on_connect on_close on_publish on_unpublish on_play on_stop on_dvr on_hls on_hls_notify"),
     ("hds", "hds_fragment hds_window hds_path"),
     ("dash", "dash_fragment dash_update_period dash_timeshift dash_path dash_mpd_file"),

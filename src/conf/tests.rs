@@ -129,6 +129,79 @@ fn a_network_contains_what_shares_its_prefix() {
 }
 
 #[test]
+fn rules_name_what_they_are_about_and_whom() {
+    let c = config(
+        "vhost a { security { enabled on; allow publish 127.0.0.1; allow play all; allow publish fd00::/8 10.1.2.3/8;\n\
+         deny play ::ffff:10.0.0.0/104 publish 1.2.3.4; } refer { enabled on; all Example.COM b.c; play x; } }",
+    );
+    let rules = |rules: &[Rule]| -> Vec<String> {
+        let net =
+            |rule: &Rule| rule.net.map_or(String::from("all"), |net| format!("{}/{}", net.addr, net.prefix));
+        rules.iter().map(|rule| format!("{} {}", rule.act.word(), net(rule))).collect()
+    };
+    let v = first(&c);
+    assert_eq!(
+        rules(&v.security.allow),
+        ["publish 127.0.0.1/32", "play all", "publish fd00::/8", "publish 10.0.0.0/8"]
+    );
+    assert_eq!(rules(&v.security.deny), ["play 10.0.0.0/8", "publish 1.2.3.4/32"]);
+    assert_eq!(
+        (v.refer.all.as_slice(), v.refer.play.len()),
+        (&["example.com".to_owned(), "b.c".to_owned()][..], 1)
+    );
+    for rule in [
+        "all",
+        "play",
+        "play all publish",
+        "watch all",
+        "play 10.0.0.0/33",
+        "play localhost",
+        "publish play all",
+    ] {
+        let errors = failed(&format!("vhost a {{ security {{ allow {rule}; }} }}"));
+        assert!(errors[0].contains("`allow` takes `publish` or `play`"), "{rule}: {errors:?}");
+    }
+    for host in ["http://a/", "*.a", ".a", "''", "a/b"] {
+        assert!(load("t", &format!("vhost a {{ refer {{ all {host}; }} }}")).is_err(), "{host}");
+    }
+}
+
+#[test]
+fn rules_that_let_nobody_in_are_told() {
+    let told = |rules: &str| warned(&format!("vhost a {{ {rules} }}")).1;
+    assert!(told("security { enabled on; deny play all; }").is_empty());
+    assert!(told("security { enabled on; allow play all; allow publish ::1; }").is_empty());
+    assert!(told("security { enabled off; }").is_empty());
+    let one = told("security { enabled on; allow publish 127.0.0.1; deny publish all; }");
+    assert_eq!(one, ["1:30: nobody may play in vhost a: `security` has rules, and none allows it"]);
+    assert!(told("security { enabled on; }")[0].contains("nobody may publish"));
+    assert!(told("refer { enabled on; }")[0].contains("asks nothing"));
+}
+
+#[test]
+fn the_api_shares_a_port_or_has_its_own() {
+    let api = |text: &str| load("t", &format!("{text} vhost a {{}}"));
+    for good in [
+        "http_api { enabled on; }",
+        "http_api { enabled on; listen 8080; } http_server { enabled on; }",
+        "http_api { enabled on; listen 127.0.0.1:1985 8080; } http_server { enabled on; }",
+        "http_api { enabled on; listen 8080; }",
+        "http_api { listen 1935; auth { enabled on; username a; password b; } }",
+    ] {
+        assert!(api(good).is_ok(), "{good}");
+    }
+    for (bad, why) in [
+        ("http_api { enabled on; listen 1935; }", "for RTMP already"),
+        ("http_api { enabled on; listen 127.0.0.1:8080; } http_server { enabled on; }", "in both alike"),
+        ("http_api { enabled on; auth { enabled on; username a; } }", "needs `username` and `password`"),
+        ("http_api { enabled on; auth { enabled on; username a:b; password c; } }", "no colon"),
+    ] {
+        let errors = api(bad).unwrap_err();
+        assert!(errors[0].to_string().contains(why), "{bad}: {errors:?}");
+    }
+}
+
+#[test]
 fn the_grammar_is_that_of_srs() {
     let c = config("\u{feff}listen\t1935;#one\r\n#two ; {\r\nvhost\n'a#b' {play{gop_cache off;}} # end");
     assert_eq!(first(&c).name, "a#b");
@@ -160,6 +233,8 @@ fn other_value(context: Context, directive: &Directive) -> String {
         Kind::Mounts => String::from("/x/[stream].flv"),
         Kind::Prefix => String::from("[vhost]/vod/"),
         Kind::Streams => String::from("live/x"),
+        Kind::Rules => String::from("publish all play 10.0.0.0/8"),
+        Kind::Domains => String::from("example.com"),
         Kind::Block(_) | Kind::NamedBlock(_) => unreachable!(),
     }
 }
@@ -169,10 +244,16 @@ fn within(context: Context, text: &str) -> String {
     match context {
         Context::Root => format!("{text} vhost v {{ }}"),
         Context::HttpServer => format!("http_server {{ {text} }} vhost v {{ }}"),
+        Context::HttpApi => format!("http_api {{ {text} }} vhost v {{ }}"),
+        Context::RawApi | Context::Auth => {
+            format!("http_api {{ {} {{ {text} }} }} vhost v {{ }}", context.name())
+        }
         Context::Vhost => format!("vhost v {{ {text} }}"),
         Context::HttpRemux | Context::HttpStatic | Context::Hls => {
             format!("http_server {{ enabled on; }} vhost v {{ {} {{ {text} }} }}", context.name())
         }
+        Context::Security => format!("vhost v {{ security {{ {text} allow publish ::1 play ::1; }} }}"),
+        Context::Refer => format!("vhost v {{ refer {{ {text} all a.b; }} }}"),
         _ => format!("vhost v {{ {} {{ {text} }} }}", context.name()),
     }
 }
@@ -261,14 +342,14 @@ fn every_directive_checks_its_arguments_and_its_shape() {
 #[test]
 fn what_srs_knows_beyond_the_table_loads_with_a_warning() {
     let (_, warnings) = warned(
-        "listen 1935; tcmalloc_release_rate 0.8;\n http_api { enabled on; listen 1985; }\n\
+        "listen 1935; tcmalloc_release_rate 0.8;\n heartbeat { enabled on; interval 9.9; }\n\
          vhost a { hds { enabled on; hds_window 60; }\n play { mw_msgs 8; } }",
     );
     assert_eq!(
         warnings,
         [
             "1:14: `tcmalloc_release_rate` is known but not in this build; it has no effect",
-            "2:2: `http_api` is known but not in this build; it has no effect",
+            "2:2: `heartbeat` is known but not in this build; it has no effect",
             "3:11: `hds` is known but not in this build; it has no effect",
             "4:9: `mw_msgs` is known but not in this build; it has no effect",
         ]
@@ -321,7 +402,7 @@ fn a_file_for_nginx_is_told_so() {
 #[test]
 fn what_asks_for_nothing_passes_in_silence() {
     config(
-        "asprocess off; query_latest_version off; http_api { enabled off; } rtc_server { listen 8000; }\n\
+        "asprocess off; query_latest_version off; heartbeat { enabled off; } rtc_server { listen 8000; }\n\
          vhost a { hls { hls_path x; } dvr { enabled off; } play { atc off; } http_remux { hstrs on; } }",
     );
     let (_, warnings) = warned("asprocess on; vhost a { forward 127.0.0.1:1936; dvr { enabled true; } }");
@@ -593,8 +674,9 @@ fn a_missing_brace_is_found() {
         lines(&errors),
         [
             "1:9: the block opened here has no `}`",
-            "4:2: unknown directive `publish` in `play`; it belongs in `vhost`",
-            "6:1: unknown directive `listen` in `vhost`; it belongs outside all blocks or in `http_server`",
+            "4:2: unknown directive `publish` in `play`; it belongs in `vhost` or in `refer`",
+            "6:1: unknown directive `listen` in `vhost`; it belongs outside all blocks or in `http_server` or in \
+             `http_api`",
         ]
     );
     assert_eq!(errors[1].help.as_deref(), Some("is the `}` of `play` missing above?"));

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 
+use super::guard::{BLANK_API, BLANK_REFER, BLANK_SECURITY, HttpApi, Refer, Security};
 use super::schema;
 
 /// The name of the vhost that serves every host no other vhost names.
@@ -51,6 +52,8 @@ pub struct Config {
     pub force_grace_quit: bool,
     /// `http_server { }`.
     pub http_server: HttpServer,
+    /// `http_api { }`.
+    pub http_api: HttpApi,
     /// `vhost NAME { }`, in the order of the file; names are unique without regard to case.
     pub vhosts: Vec<Rc<Vhost>>,
 }
@@ -164,6 +167,10 @@ pub struct Vhost {
     pub hls: Hls,
     /// `dvr { }`.
     pub dvr: Dvr,
+    /// `security { }`.
+    pub security: Security,
+    /// `refer { }`.
+    pub refer: Refer,
 }
 
 /// `play { }`: how viewers are served. What bounds the feed holds for HTTP viewers too.
@@ -410,6 +417,10 @@ impl Default for Config {
         draft.vhost.http_remux.enabled = true;
         draft.vhost.hls = Hls { enabled: true, ..Hls::short(draft.vhost.hls) };
         draft.config.http_server.enabled = true;
+        let listen = draft.config.http_server.listen.clone();
+        let api = draft.config.http_api;
+        draft.config.http_api =
+            HttpApi { enabled: true, listen, crossdomain: false, allow_kick: false, ..api };
         draft.config.vhosts.push(Rc::new(draft.vhost));
         draft.config
     }
@@ -489,6 +500,7 @@ const BLANK: Config = Config {
         page: false,
         dir: None,
     },
+    http_api: BLANK_API,
     vhosts: Vec::new(),
 };
 
@@ -573,6 +585,8 @@ const BLANK_VHOST: Vhost = Vhost {
         keep_ms: 0,
         max_bytes: 0,
     },
+    security: BLANK_SECURITY,
+    refer: BLANK_REFER,
 };
 
 impl Config {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::error::{Reports, Span};
+use super::guard::{Act, Rule};
 use super::parse::Token;
 use super::schema::{Context, Directive};
 use super::typed::{IpNet, Listen};
@@ -72,6 +73,10 @@ pub enum Kind {
     Streams,
     /// One host and path, below which all URLs are meant.
     Prefix,
+    /// `publish` or `play`, then `all`, addresses or ranges of addresses; several directives add up.
+    Rules,
+    /// Names of hosts; several directives add up.
+    Domains,
 }
 
 /// The value of a directive. The table's setters take it apart; a setter that asks for another type than its
@@ -84,6 +89,8 @@ pub(super) enum Value<'a> {
     Listen(Vec<Listen>),
     Nets(Vec<IpNet>),
     Mounts(Vec<String>),
+    Rules(Vec<Rule>),
+    Domains(Vec<String>),
 }
 
 impl<'a> Value<'a> {
@@ -114,12 +121,20 @@ impl<'a> Value<'a> {
     pub(super) fn mounts(self) -> Vec<String> {
         if let Value::Mounts(list) = self { list } else { Vec::new() }
     }
+
+    pub(super) fn rules(self) -> Vec<Rule> {
+        if let Value::Rules(list) = self { list } else { Vec::new() }
+    }
+
+    pub(super) fn domains(self) -> Vec<String> {
+        if let Value::Domains(list) = self { list } else { Vec::new() }
+    }
 }
 
 impl Kind {
     /// Whether the arguments of several directives of this name count together.
     pub(super) fn adds_up(self) -> bool {
-        matches!(self, Kind::Listen | Kind::Nets | Kind::Mounts | Kind::Streams)
+        matches!(self, Kind::Listen | Kind::Nets | Kind::Mounts | Kind::Streams | Kind::Rules | Kind::Domains)
     }
 
     /// Whether `word` could be one of several arguments, or a name the writer chose.
@@ -127,6 +142,7 @@ impl Kind {
         match self {
             Kind::Words(words) => words.contains(&word),
             Kind::NamedBlock(_) | Kind::Text => true,
+            Kind::Rules => matches!(word, "publish" | "play"),
             _ => false,
         }
     }
@@ -163,6 +179,10 @@ impl Kind {
             Kind::Nets => String::from("addresses, such as `10.0.0.0/8`, `192.168.1.2` or `fd00::/8`"),
             Kind::Prefix => String::from("a host and a path, such as `[vhost]/` or `[vhost]/vod/`"),
             Kind::Streams => String::from("`all`, or streams such as `live/movie`"),
+            Kind::Rules => {
+                String::from("`publish` or `play`, then `all` or addresses, such as `play 10.0.0.0/8`")
+            }
+            Kind::Domains => String::from("names of hosts, such as `example.com`"),
             Kind::Mounts => String::from("URL patterns, such as `[vhost]/[app]/[stream].flv`"),
         }
     }
@@ -202,6 +222,8 @@ pub(super) fn read<'a>(
         Kind::Prefix => is_prefix(one.text).then_some(Value::Text(one.text)),
         Kind::Streams => return each(args, stream, wrong, reports).map(Value::Mounts),
         Kind::Mounts => return mounts(args, wrong, reports).map(Value::Mounts),
+        Kind::Rules => return rules(args, wrong, reports).map(Value::Rules),
+        Kind::Domains => return each(args, domain, wrong, reports).map(Value::Domains),
         Kind::Block(_) | Kind::NamedBlock(_) => None,
     };
     if found.is_none() {
@@ -318,7 +340,49 @@ fn net(text: &str) -> Option<IpNet> {
         Some(prefix) => port(prefix).and_then(|n| u8::try_from(n).ok()).filter(|&n| n <= most)?,
         None => most,
     };
-    Some(IpNet::new(addr, prefix))
+    // An IPv4 range in IPv6's clothes is one of IPv4, as which such clients count.
+    match addr.to_canonical() {
+        v4 @ IpAddr::V4(_) if addr.is_ipv6() && prefix >= 96 => Some(IpNet::new(v4, prefix - 96)),
+        _ => Some(IpNet::new(addr, prefix)),
+    }
+}
+
+/// `publish` or `play` with those whom each is about, again and again.
+fn rules(
+    args: &[Token<'_>],
+    wrong: impl Fn(&mut Reports<'_>, Token<'_>),
+    reports: &mut Reports<'_>,
+) -> Option<Vec<Rule>> {
+    let mut list = Vec::new();
+    let mut complete = true;
+    // The word in force, until it was said of whom.
+    let (mut act, mut open) = (None, None);
+    for &arg in args {
+        let word = [Act::Publish, Act::Play].into_iter().find(|act| act.word() == arg.text);
+        let whom = if arg.text == "all" { Some(None) } else { net(arg.text).map(Some) };
+        match (word, act, whom) {
+            (Some(word), ..) if open.is_none() => (act, open) = (Some(word), Some(arg)),
+            (None, Some(act), Some(net)) => {
+                open = None;
+                list.push(Rule { act, net });
+            }
+            _ => {
+                wrong(reports, arg);
+                (complete, open) = (false, None);
+            }
+        }
+    }
+    open.into_iter().for_each(|arg| wrong(reports, arg));
+    (complete && open.is_none()).then_some(list)
+}
+
+/// The name of a host, in lower case.
+fn domain(text: &str) -> Option<String> {
+    let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+    let label = |label: &str| !label.is_empty() && !label.starts_with('-') && label.chars().all(fits);
+    let is_name = text.contains('.') || text.starts_with(char::is_alphabetic);
+    let good = text.parse::<IpAddr>().is_ok() || is_name && text.len() <= 255 && text.split('.').all(label);
+    good.then(|| text.to_lowercase())
 }
 
 fn stream(text: &str) -> Option<String> {

@@ -203,9 +203,9 @@ pub fn give_to(user: u32, group: u32) -> io::Result<()> {
     state.access.as_ref().map_or(Ok(()), |log| sys::give_to(log.file(), user, group))
 }
 
-/// The newest lines, oldest first.
-pub fn recent() -> Vec<String> {
-    state().ring.iter().map(|line| line.to_string()).collect()
+/// The newest lines, oldest first, each with its line end: as many whole ones as fit into `bytes`.
+pub fn tail(bytes: usize) -> String {
+    state().tail(bytes)
 }
 
 /// Whether there is an access log.
@@ -296,6 +296,21 @@ impl State {
             self.ring.push_back(line.into());
             self.trim_ring();
         }
+    }
+
+    fn tail(&self, bytes: usize) -> String {
+        let mut room = bytes;
+        let mut first = self.ring.len();
+        for line in self.ring.iter().rev() {
+            let Some(left) = room.checked_sub(line.len() + 1) else { break };
+            (room, first) = (left, first - 1);
+        }
+        let mut text = String::with_capacity(bytes - room);
+        for line in self.ring.range(first..) {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text
     }
 
     fn trim_ring(&mut self) {
@@ -412,6 +427,12 @@ mod tests {
             );
         }
         assert!(state.ring.len() > 10);
+        let all = state.tail(1 << 20);
+        assert_eq!(all.lines().count(), state.ring.len());
+        let some = state.tail(200);
+        assert!(some.len() <= 200 && some.len() > 100 && all.ends_with(&some), "{some}");
+        assert!(some.starts_with("INFO  [t] 2") && some.ends_with("line 999\n"), "whole lines: {some}");
+        assert_eq!((state.tail(0), state.tail(20)), (String::new(), String::new()));
         assert!(
             state.ring.back().unwrap().starts_with("INFO  [t] 2")
                 && state.ring.back().unwrap().ends_with("line 999")

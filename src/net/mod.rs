@@ -15,6 +15,7 @@ pub mod memory;
 pub mod notify;
 pub mod owner;
 pub mod poll;
+pub mod procfs;
 pub mod signals;
 pub mod slots;
 pub mod socket;

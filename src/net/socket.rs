@@ -3,9 +3,11 @@
 #![forbid(unsafe_code)]
 
 use super::disk::Pipe;
+use super::sys;
 use mio::net::TcpStream;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 
 /// What a read or write came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +76,11 @@ impl Socket {
     /// Local address of this connection.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.stream.local_addr()
+    }
+
+    /// What TCP knows of the connection.
+    pub fn tcp_info(&self) -> Option<sys::TcpInfo> {
+        sys::tcp_info(self.stream.as_fd())
     }
 
     /// Reads once.

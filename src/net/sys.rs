@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
@@ -490,6 +490,88 @@ fn moved(mut call: impl FnMut() -> libc::ssize_t) -> io::Result<usize> {
             return Err(error);
         }
     }
+}
+
+/// What the kernel has counted of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Processor time in user mode, in milliseconds.
+    pub user_ms: u64,
+    /// Processor time in the kernel, in milliseconds.
+    pub system_ms: u64,
+    /// The most memory that was resident at one time, in KiB.
+    pub max_rss: u64,
+    /// Page faults without reading, with reading; blocks read, written; waits of its own will, against it.
+    pub counts: [u64; 6],
+}
+
+/// See [`Usage`].
+pub fn usage() -> Usage {
+    // SAFETY: an all-zero rusage is valid, and the call only writes to it.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &mut usage);
+        usage
+    };
+    #[allow(clippy::unnecessary_cast)] // 32 bits wide on some targets
+    let count = |n: libc::c_long| u64::try_from(n as i64).unwrap_or(0);
+    #[allow(clippy::unnecessary_cast)]
+    let ms = |time: libc::timeval| {
+        let seconds = u64::try_from(time.tv_sec as i64).unwrap_or(0);
+        seconds * 1000 + u64::try_from(time.tv_usec as i64).unwrap_or(0) / 1000
+    };
+    Usage {
+        user_ms: ms(usage.ru_utime),
+        system_ms: ms(usage.ru_stime),
+        max_rss: count(usage.ru_maxrss),
+        counts: [
+            count(usage.ru_minflt),
+            count(usage.ru_majflt),
+            count(usage.ru_inblock),
+            count(usage.ru_oublock),
+            count(usage.ru_nvcsw),
+            count(usage.ru_nivcsw),
+        ],
+    }
+}
+
+/// Bytes in a page of memory.
+pub fn page_size() -> u64 {
+    // SAFETY: has no memory effects.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+/// What TCP knows of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpInfo {
+    /// Round-trip time in microseconds.
+    pub rtt_us: u32,
+    /// Segments that were sent and not acknowledged.
+    pub unacked: u32,
+    /// Segments that were sent again, ever.
+    pub resent: u32,
+}
+
+/// See [`TcpInfo`]; `None` when the kernel does not tell.
+pub fn tcp_info(socket: BorrowedFd<'_>) -> Option<TcpInfo> {
+    // The kernel's `struct tcp_info` begins with 8 bytes, which are followed by words of 32 bits.
+    const WORDS: usize = 26;
+    let mut words = [0u32; WORDS];
+    let mut length = size_of_val(&words) as libc::socklen_t;
+    // SAFETY: the buffer is live and as long as `length` says; the kernel writes at most that much.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            words.as_mut_ptr().cast(),
+            &mut length,
+        )
+    };
+    let [_, _, _, _, _, _, unacked, _, _, _, _, _, _, _, _, _, _, rtt_us, _, _, _, _, _, _, _, resent] =
+        words;
+    let whole = result == 0 && usize::try_from(length).is_ok_and(|n| n >= size_of_val(&words));
+    whole.then_some(TcpInfo { rtt_us, unacked, resent })
 }
 
 /// This machine's name.

@@ -368,6 +368,11 @@ pub fn printable(text: &str, max: usize) -> String {
     out
 }
 
+/// The part of a stream's name as sent that is no parameter: those may hold secrets.
+pub fn without_params(stream: &str) -> &str {
+    params_at(stream).and_then(|(end, _)| stream.get(..end)).unwrap_or(stream)
+}
+
 /// A path or name with its parameters split off.
 struct Fields {
     name: String,
@@ -793,6 +798,15 @@ mod tests {
         assert_ne!(a, b);
         assert_eq!(a.with_vhost("a/b"), Err(NameError::Reserved(Part::Vhost, '/')));
         assert_eq!(StreamName::new("v", "live", "key/"), Err(NameError::EmptySegment(Part::Stream)));
+    }
+
+    #[test]
+    fn a_name_is_told_without_its_parameters() {
+        for (sent, name) in
+            [("x?token=t", "x"), ("x&key=k", "x"), ("x,vhost=v&t=1", "x"), ("a=b.c", "a=b.c"), ("", "")]
+        {
+            assert_eq!(without_params(sent), name);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! `support` has the rig (server, tools, clips, an FLV reader, small HTTP and RTMP clients written apart from
 //! the ones in `src`, so that one mistake is not made twice); the other modules hold the tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod api;
 mod badinput;
 mod browser;
 mod cli;

@@ -1,6 +1,7 @@
 //! The configuration read again, by SIGHUP or because its files have changed.
 
 use super::{Server, State, allowed};
+use crate::app::api::Reloaded;
 use crate::app::conn::Role;
 use crate::app::dvr;
 use crate::app::reload::{self, Change};
@@ -42,12 +43,16 @@ impl Server {
     /// Reads the configuration again. What is wrong with it is told, and the one in force stays.
     pub(super) fn reload(&mut self) {
         let started = self.poll.now();
-        let Some(watched) = &mut self.setup else {
-            return log::warn!(target: "server", "there is no configuration to read again");
+        self.world.api.reloaded.0 += 1;
+        let cannot = match (&self.setup, self.state) {
+            (None, _) => "there is no configuration to read again",
+            (_, State::Running) => "",
+            _ => "not reloaded: the server is about to end",
         };
-        if self.state != State::Running {
-            return log::warn!(target: "server", "not reloaded: the server is about to end");
-        }
+        let Some(watched) = self.setup.as_mut().filter(|_| cannot.is_empty()) else {
+            self.world.api.reloaded.1 = Some(Reloaded { took: 0, outcome: Err(String::from(cannot)) });
+            return log::warn!(target: "server", "{cannot}");
+        };
         let loaded = watched.setup.load();
         if let Ok(loaded) = &loaded {
             let warnings = loaded.warnings.iter().map(ToString::to_string);
@@ -57,6 +62,11 @@ impl Server {
         }
         let outcome = loaded.and_then(|loaded| self.adopt(loaded.config));
         let took = self.poll.now().saturating_sub(started);
+        let told = match &outcome {
+            Ok(changes) => Ok(changes.iter().map(ToString::to_string).collect()),
+            Err(why) => Err(why.clone()),
+        };
+        self.world.api.reloaded.1 = Some(Reloaded { took, outcome: told });
         match outcome {
             Ok(changes) if changes.is_empty() => {
                 log::info!(target: "reload", "nothing has changed ({took} ms)");
@@ -85,6 +95,7 @@ impl Server {
         }
         self.max_connections = allowed(config.max_connections, self.files);
         self.world.config = Rc::new(config);
+        self.find_doors();
         dvr::adopt(&mut self.world);
         self.change_streams();
         if old.max_memory != self.world.config.max_memory {

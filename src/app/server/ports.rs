@@ -17,6 +17,7 @@ impl Server {
         for (protocol, listen) in reload::ports(&config) {
             self.open(listen, protocol, config.reuse_port)?;
         }
+        self.find_doors();
         Ok(())
     }
 

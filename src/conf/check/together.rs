@@ -17,6 +17,8 @@ impl Checker<'_, '_, '_, '_> {
         self.memory();
         self.dvr();
         self.ports();
+        self.api();
+        self.access();
     }
 
     /// Where a directive was set first.
@@ -98,7 +100,7 @@ impl Checker<'_, '_, '_, '_> {
 }
 
 /// Drops places that another one of the list covers: only one of the two could be had.
-fn uncover(list: &mut Vec<Listen>, span: Span, reports: &mut Reports<'_>) {
+pub(super) fn uncover(list: &mut Vec<Listen>, span: Span, reports: &mut Reports<'_>) {
     let all = list.clone();
     list.retain(|listen| {
         let Some(wider) = all.iter().find(|wider| covers(wider, listen)) else { return true };
@@ -124,7 +126,7 @@ fn covers(wider: &Listen, listen: &Listen) -> bool {
 }
 
 /// Whether both cannot be listened at. Port 0 becomes a different port for each.
-fn overlap(a: &Listen, b: &Listen) -> bool {
+pub(super) fn overlap(a: &Listen, b: &Listen) -> bool {
     let all = |l: &Listen| l.addr.is_none_or(|ip| ip.is_unspecified());
     a.port == b.port && a.port != 0 && (all(a) || all(b) || a.addr == b.addr)
 }

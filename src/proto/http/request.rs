@@ -28,6 +28,8 @@ pub enum Method {
     Head,
     /// What is allowed (CORS preflight).
     Options,
+    /// Have it gone.
+    Delete,
     /// Any other.
     Other,
 }
@@ -59,6 +61,12 @@ pub struct Request {
     pub gzip: bool,
     /// The key of a WebSocket upgrade.
     pub websocket: Option<String>,
+    /// The page that asks, from `Referer`, else `Origin`.
+    pub page: Option<String>,
+    /// `X-Forwarded-For`: whom proxies ask for. To be believed only from those that are trusted.
+    pub forwarded: Option<String>,
+    /// `Authorization`.
+    pub authorization: Option<String>,
     body: Option<u64>,
     told_host: Option<String>,
 }
@@ -200,6 +208,7 @@ fn parse(head: &[u8]) -> Result<Request, RequestError> {
         Some("GET") => Method::Get,
         Some("HEAD") => Method::Head,
         Some("OPTIONS") => Method::Options,
+        Some("DELETE") => Method::Delete,
         _ => Method::Other,
     };
     request.minor = minor;
@@ -240,6 +249,9 @@ fn target(target: &str) -> Result<Request, RequestError> {
         conditions: Conditions::default(),
         gzip: false,
         websocket: None,
+        page: None,
+        forwarded: None,
+        authorization: None,
         body: None,
         told_host: None,
     })
@@ -265,6 +277,20 @@ fn field(request: &mut Request, name: &str, value: &[u8]) -> Result<(), RequestE
         }
     } else if name.eq_ignore_ascii_case("origin") {
         request.origin = true;
+        if request.page.is_none() {
+            request.page = text().ok().map(str::to_owned);
+        }
+    } else if name.eq_ignore_ascii_case("referer") {
+        request.page = text().ok().map(str::to_owned);
+    } else if name.eq_ignore_ascii_case("x-forwarded-for") {
+        // Several lines are one list (RFC 9110, 5.3).
+        let line = text()?;
+        request.forwarded = Some(match request.forwarded.take() {
+            Some(before) => format!("{before}, {line}"),
+            None => line.to_owned(),
+        });
+    } else if name.eq_ignore_ascii_case("authorization") {
+        request.authorization = Some(text()?.to_owned());
     } else if name.eq_ignore_ascii_case("access-control-request-private-network") {
         request.private_network = text()?.eq_ignore_ascii_case("true");
     } else if name.eq_ignore_ascii_case("user-agent") {
