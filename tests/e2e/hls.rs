@@ -27,12 +27,30 @@ fn viewers(server: &Server) -> u64 {
     rest.split(',').next().unwrap().parse().unwrap()
 }
 
+/// Publishes a clip over and over, so that no test on a slow machine comes too late.
+fn endless(server: &Server) -> Proc {
+    let mut command = Command::new(tools::ffmpeg());
+    command.args([
+        "-hide_banner",
+        "-nostdin",
+        "-loglevel",
+        "info",
+        "-nostats",
+        "-re",
+        "-stream_loop",
+        "-1",
+        "-i",
+    ]);
+    command.arg(clips::heavy()).args(["-map", "0", "-c", "copy", "-f", "flv", &server.rtmp_url("x")]);
+    Proc::spawn("publish-x", server.dir(), command)
+}
+
 /// A stream of segments of a second, once it has one.
 fn live(hls: &str) -> (Server, Proc) {
     let server = Server::vhost(&format!(
         "publish {{ resume_wait 0; }} hls {{ enabled on; {hls} hls_fragment 1; hls_window 8; hls_aof_ratio 6; }}"
     ));
-    let publish = Publisher::Ffmpeg5.publish(&server, &clips::heavy(), "x");
+    let publish = endless(&server);
     assert!(poll(Duration::from_secs(10), || server.log().contains("x is live")), "{}", server.log());
     (server, publish)
 }
@@ -366,7 +384,7 @@ fn full_disk(on_error: &str) -> (Server, Proc, std::path::PathBuf) {
         files.display()
     );
     let server = Server::launched(&conf, &[], "trap '' XFSZ; ulimit -S -f 64;");
-    let publish = Publisher::Ffmpeg5.publish(&server, &clips::heavy(), "x");
+    let publish = endless(&server);
     (server, publish, files)
 }
 
@@ -375,13 +393,14 @@ const FAULT: &str = "HLS cannot be written; the stream goes on";
 #[test]
 fn a_stream_goes_on_over_a_full_disk_and_is_written_again_after_it() {
     let (server, mut publish, files) = full_disk("continue");
+    let before = server.rss_kib();
     let list = || std::fs::read_to_string(files.join("live/x.m3u8")).unwrap_or_default();
     let gaps = |text: &str| text.matches("#EXT-X-GAP\n").count();
     assert!(poll(Duration::from_secs(15), || gaps(&list()) >= 3), "{}\n{}", list(), server.log());
     assert!(publish.running());
     // 1.2 MB a second for some ten seconds must not pile up.
-    let peak = server.peak_kib();
-    assert!(peak < 24 << 10, "{peak} KiB");
+    let grown = server.peak_kib().saturating_sub(before);
+    assert!(grown < 16 << 10, "{grown} KiB");
     assert_eq!(server.log().matches(FAULT).count(), 1, "{}", server.log());
     server.raise_file_size();
     let whole = || {
