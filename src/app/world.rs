@@ -82,6 +82,8 @@ pub struct World {
     pub hls: super::hls::Common,
     /// Another process has taken over: whoever is here still has to ask there.
     pub replaced: bool,
+    /// Segments in memory that many ask for.
+    pub copies: super::shared::Copies,
     /// Limits repeated log lines.
     pub quiet: Quiet,
     /// Bytes read from all connections.
@@ -111,6 +113,7 @@ impl World {
             actions: VecDeque::new(),
             hls: super::hls::Common::default(),
             replaced: false,
+            copies: super::shared::Copies::default(),
             quiet: Quiet::default(),
             received: 0,
             sent: 0,
