@@ -22,7 +22,7 @@ const FORMAT: Format = Format::Http(Body::Flv, Wrap::Chunk);
 
 struct Viewer {
     id: Id,
-    phase: usize,
+    phase: u8,
     cursor: Cursor,
     /// Takes nothing during this time.
     stalled: std::ops::Range<u64>,

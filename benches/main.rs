@@ -15,6 +15,7 @@ mod load;
 mod lockstep;
 mod process;
 mod publish;
+mod reload;
 mod report;
 mod rtmp;
 mod runs;
@@ -50,6 +51,7 @@ pub struct Options {
     pub messages: u64,
     pub send_buffer: usize,
     pub interval_ms: u64,
+    pub hls: String,
     pub out: PathBuf,
 }
 
@@ -76,6 +78,12 @@ fn declare() -> getopts::Options {
         "sndbuf",
         "SO_SNDBUF of the floor's sockets; 0 leaves the kernel's (default 131072, as send_buffer)",
         "BYTES",
+    );
+    opts.optopt(
+        "",
+        "hls",
+        "have the server make HLS too: ts, fmp4 or lowlatency, in segments of 2 s (default off)",
+        "VARIANT",
     );
     opts.optopt("", "out", "directory of the results (default target/bench)", "DIR");
     opts.optopt("", "role", "internal", "ROLE");
@@ -108,6 +116,7 @@ fn options(matches: &getopts::Matches) -> Res<Options> {
         .map_or(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/bench"), PathBuf::from);
     Ok(Options {
         names: matches.free.clone(),
+        hls: matches.opt_str("hls").unwrap_or_default(),
         quick,
         server: matches.opt_str("server").unwrap_or(env!("CARGO_BIN_EXE_runnel").into()),
         wrapper: words.split_whitespace().map(String::from).collect(),

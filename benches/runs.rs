@@ -7,7 +7,7 @@ mod stage;
 use std::fs;
 
 use crate::report::{Row, json, table};
-use crate::{Options, Res, day, lockstep, process};
+use crate::{Options, Res, day, lockstep, process, reload};
 
 /// The names for the help text.
 pub const NAMES: &str = "NAME is one or more of:\n\
@@ -18,9 +18,10 @@ pub const NAMES: &str = "NAME is one or more of:\n\
     \x20 publishers  many publishers with few viewers\n\
     \x20 day         24 hours of turns under a virtual clock: what grows\n\
     \x20 lockstep    a fixed number of messages, each waited for: for instruction counts (callgrind.sh)\n\
+    \x20 reload      a file of 1000 vhosts read again: what the loop pays\n\
     \x20 all         all but lockstep";
 
-const ALL: [&str; 6] = ["fanout", "latency", "storm", "slow", "publishers", "day"];
+const ALL: [&str; 7] = ["fanout", "latency", "storm", "slow", "publishers", "day", "reload"];
 
 /// Runs the named benchmarks one after the other.
 pub fn run(options: &Options) -> Res<()> {
@@ -38,6 +39,7 @@ pub fn run(options: &Options) -> Res<()> {
             "publishers" => others::publishers(options)?,
             "day" => day::run(options)?,
             "lockstep" => lockstep::run(options)?,
+            "reload" => reload::run(options)?,
             other => return Err(format!("unknown benchmark: {other}\n\n{NAMES}")),
         }
     }

@@ -54,6 +54,8 @@ pub struct Subject {
     pub rtmp: SocketAddr,
     /// HTTP-FLV address.
     pub http: SocketAddr,
+    /// What it says.
+    log: PathBuf,
     process: Process,
 }
 
@@ -73,17 +75,18 @@ impl Subject {
         fs::create_dir_all(&directory).map_err(|e| e.to_string())?;
         let config = directory.join(format!("{}.conf", kind.name()));
         let text = if kind == Kind::Runnel {
-            runnel_config(rtmp, http, setup)
+            runnel_config(rtmp, http, setup, &options.hls)
         } else {
             nginx_config(rtmp, &directory)?
         };
         fs::write(&config, text).map_err(|e| e.to_string())?;
         let mut command = server_command(kind, options, config)?;
-        let log = File::create(directory.join(format!("{}.log", kind.name()))).map_err(|e| e.to_string())?;
+        let path = directory.join(format!("{}.log", kind.name()));
+        let log = File::create(&path).map_err(|e| e.to_string())?;
         let errors = log.try_clone().map_err(|e| e.to_string())?;
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
         let child = command.spawn().map_err(|e| format!("{}: {e}", kind.name()))?;
-        let mut subject = Subject { kind, rtmp, http, process: Process::Server(child) };
+        let mut subject = Subject { kind, rtmp, http, log: path, process: Process::Server(child) };
         subject.wait_for(rtmp)?;
         if kind == Kind::Runnel {
             subject.wait_for(http)?;
@@ -97,6 +100,25 @@ impl Subject {
             Process::Floor(helper) => helper.pid(),
             Process::Server(child) => child.id(),
         }
+    }
+
+    /// Bytes that it has logged so far.
+    pub fn logged(&self) -> usize {
+        fs::metadata(&self.log).map_or(0, |data| data.len() as usize)
+    }
+
+    /// Turns of its loop, from the lines of statistics behind byte `from` of its log: the greatest time that 99 of 100
+    /// stayed below, and the longest, in milliseconds.
+    pub fn turns(&self, from: usize) -> Option<(f64, f64)> {
+        let log = fs::read_to_string(&self.log).ok()?;
+        let number = |line: &str, before: &str| {
+            line.split_once(before)?.1.split_whitespace().next()?.parse::<f64>().ok()
+        };
+        let pairs = log
+            .get(from..)?
+            .lines()
+            .filter_map(|line| Some((number(line, "99 % below ")?, number(line, "the longest ")?)));
+        pairs.reduce(|a, b| (a.0.max(b.0), a.1.max(b.1)))
     }
 
     fn wait_for(&mut self, address: SocketAddr) -> Res<()> {
@@ -138,7 +160,8 @@ fn floor(setup: Setup, options: &Options, origin_us: u64) -> Res<Subject> {
     let mut helper = Helper::start("floor", origin_us, &more)?;
     let port = num(&helper.ask_one("port")?, "port") as u16;
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    Ok(Subject { kind: Kind::Floor, rtmp: address, http: address, process: Process::Floor(helper) })
+    let log = PathBuf::new();
+    Ok(Subject { kind: Kind::Floor, rtmp: address, http: address, log, process: Process::Floor(helper) })
 }
 
 fn free_address() -> Res<SocketAddr> {
@@ -159,14 +182,20 @@ fn server_command(kind: Kind, options: &Options, config: PathBuf) -> Res<Command
     Ok(command)
 }
 
-fn runnel_config(rtmp: SocketAddr, http: SocketAddr, setup: Setup) -> String {
+fn runnel_config(rtmp: SocketAddr, http: SocketAddr, setup: Setup, hls: &str) -> String {
+    let hls = match hls {
+        "" => String::new(),
+        variant => format!(
+            "    hls {{\n        enabled on;\n        hls_variant {variant};\n        hls_fragment 2;\n        hls_window 12;\n    }}\n"
+        ),
+    };
     let min_latency = if setup.merge_ms == 0 { "on" } else { "off" };
     format!(
-        "listen {rtmp};\nmax_connections 20000;\ndaemon off;\n\
+        "listen {rtmp};\nmax_connections 20000;\ndaemon off;\npithy_print_ms 1000;\n\
          http_server {{\n    enabled on;\n    listen {http};\n}}\n\
          vhost __defaultVhost__ {{\n    min_latency {min_latency};\n\
          \x20   play {{\n        mw_latency {};\n        gop_cache on;\n        queue_length 30;\n    }}\n\
-         \x20   http_remux {{\n        enabled on;\n        mount [vhost]/[app]/[stream].flv;\n    }}\n}}\n",
+         \x20   http_remux {{\n        enabled on;\n        mount [vhost]/[app]/[stream].flv;\n    }}\n{hls}}}\n",
         setup.merge_ms
     )
 }

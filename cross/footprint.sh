@@ -8,7 +8,7 @@
 # qemu, whose own memory and translated code are in the figure, so only the growth between rest and work tells something.
 #
 # Work is one stream of 2 Mbit/s with a keyframe every 2 s and 10 viewers, half of them by HTTP-FLV and half by RTMP,
-# looked at after 20 s, with conf/router.conf. Needs ffmpeg, curl and rtmpdump.
+# looked at after 20 s, with conf/openwrt.conf. Needs ffmpeg, curl and rtmpdump.
 set -euo pipefail
 cd "$(dirname "$(realpath "$0")")/.."
 . cross/lib.sh
@@ -37,7 +37,7 @@ sockets() { find "/proc/$1/fd" -lname 'socket:*' | wc -l; }
 # measure COMMAND...: prints resident memory at rest and at work (its peak), in KiB.
 measure() {
   local conf=$scratch/runnel.conf pids=() server source idle peak before connected
-  sed "s/^listen .*/listen 127.0.0.1:$rtmp;/; s/^    listen .*/    listen 127.0.0.1:$http;/" conf/router.conf > "$conf"
+  sed "s/^listen .*/listen 127.0.0.1:$rtmp;/; s/^    listen .*/    listen 127.0.0.1:$http;/" conf/openwrt.conf > "$conf"
   source=$(clip)
   "$@" -c "$conf" > "$scratch/log" 2>&1 &
   server=$!

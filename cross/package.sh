@@ -150,7 +150,7 @@ expect_nothing() {
 ipk() {
   local tree=$stage/ipk file=$dist/runnel_$version-1_$IPK.ipk
   install -D -m 755 "$(program router-)" "$tree/data/usr/bin/runnel"
-  install -D -m 644 conf/router.conf "$tree/data/etc/runnel/runnel.conf"
+  install -D -m 644 conf/openwrt.conf "$tree/data/etc/runnel/runnel.conf"
   mkdir "$tree/control"
   echo /etc/runnel/runnel.conf > "$tree/control/conffiles"
   service openwrt "$tree/data/etc/init.d/runnel" 755

@@ -2,11 +2,12 @@
 #![forbid(unsafe_code)]
 
 use runnel::app::server::Server;
-use runnel::app::service::{self, PidFile};
+use runnel::app::service::{self, Notice, PidFile};
 use runnel::app::setup::{self, Setup, log_settings};
 use runnel::app::{banner, qr};
 use runnel::conf::{Config, Loaded, LogTank, reference};
 use runnel::net;
+use runnel::net::handover::{Inherited, Program, VARIABLE};
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
@@ -18,6 +19,11 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    let mut inherited = match Inherited::receive() {
+        Ok(inherited) => inherited,
+        Err(problem) => return fail(&problem),
+    };
+    let notice = inherited.as_mut().map(|inherited| Notice::to_predecessor(inherited.take_news()));
     let args: Vec<String> =
         std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
     let (task, setup) = match options(&args) {
@@ -27,13 +33,13 @@ fn main() -> ExitCode {
     };
     let loaded = match setup.load() {
         Ok(loaded) => loaded,
-        Err(problem) => return fail(&problem),
+        Err(problem) => return fail(&notice.unwrap_or_default().failed(problem)),
     };
     for warning in &loaded.warnings {
         eprintln!("{warning}");
     }
     match task {
-        Task::Run { demo } => match serve(setup, loaded, demo) {
+        Task::Run { demo } => match serve(setup, loaded, demo, inherited.zip(notice)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(problem) => fail(&problem),
         },
@@ -93,7 +99,7 @@ fn options(args: &[String]) -> Result<Option<(Task, Setup)>, String> {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
-        let environment = std::env::vars_os().filter_map(text).collect();
+        let environment = std::env::vars_os().filter(|(name, _)| name != VARIABLE).filter_map(text).collect();
         return Ok(Some((task, Setup::new(file, environment))));
     }
     Ok(None)
@@ -121,29 +127,76 @@ fn test(setup: &Setup, loaded: &Loaded) -> ExitCode {
     fail(&format!("{}\n{} is not usable: {} error{s}", faults.join("\n"), setup.name(), faults.len()))
 }
 
-fn serve(mut setup: Setup, loaded: Loaded, demo: bool) -> Result<(), String> {
+/// `from`: the process whose place this one takes, and the way back to it.
+fn serve(
+    mut setup: Setup,
+    loaded: Loaded,
+    demo: bool,
+    from: Option<(Inherited, Notice)>,
+) -> Result<(), String> {
     let Loaded { config, mut files, .. } = loaded;
-    if let Some(dir) = config.work_dir.as_deref().filter(|dir| !matches!(*dir, "" | "./")) {
-        setup.make_absolute();
-        let absolute = |file: &String| std::path::absolute(file).ok()?.into_os_string().into_string().ok();
+    let work_dir = config.work_dir.as_deref().filter(|dir| !matches!(*dir, "" | "./"));
+    let absolute = |file: &String| std::path::absolute(file).ok()?.into_os_string().into_string().ok();
+    if work_dir.is_some() {
         files = files.iter().map(|file| absolute(file).unwrap_or_else(|| file.clone())).collect();
-        std::env::set_current_dir(dir)
-            .map_err(|error| format!("cannot change to work_dir {dir}: {error}"))?;
     }
-    let notice = if config.daemon { service::detach()? } else { service::Notice::default() };
-    let (mut server, _pid) = match start(config, demo) {
+    let program = program(&setup, demo);
+    let (inherited, notice) =
+        from.map_or((None, None), |(inherited, notice)| (Some(inherited), Some(notice)));
+    if let Some(dir) = work_dir {
+        setup.make_absolute();
+        if let Err(error) = std::env::set_current_dir(dir) {
+            let why = format!("cannot change to work_dir {dir}: {error}");
+            return Err(notice.unwrap_or_default().failed(why));
+        }
+    }
+    let notice = match notice {
+        Some(notice) => notice,
+        None if config.daemon => service::detach()?,
+        None => Notice::default(),
+    };
+    let (mut server, pid) = match start(config, demo, inherited) {
         Ok(started) => started,
         Err(why) => return Err(notice.failed(why)),
     };
     notice.ready()?;
+    net::notify::tell("READY=1\n");
     net::log::capture_output();
     server.watch(setup, files);
+    server.may_hand_over(program, pid);
     server.run().map_err(|error| format!("the poll failed: {error}"))
 }
 
-/// Opens everything that can fail.
-fn start(config: Config, demo: bool) -> Result<(Server, Option<PidFile>), String> {
+/// How to start this program again.
+fn program(setup: &Setup, demo: bool) -> Program {
+    let mut setup = setup.clone();
+    setup.make_absolute();
+    let file = setup.file().map(|file| ["-c".into(), file.into()]);
+    Program::this(file.into_iter().flatten().chain(demo.then(|| "--demo".into())).collect())
+}
+
+/// Opens everything that can fail, or takes over what another process has open.
+fn start(
+    config: Config,
+    demo: bool,
+    inherited: Option<Inherited>,
+) -> Result<(Server, Option<PidFile>), String> {
     net::log::start(&log_settings(&config.log))?;
+    let Some(mut inherited) = inherited else { return start_anew(config, demo) };
+    let (user, pid) = (config.user.clone(), config.pid.clone());
+    let lock = inherited.take_lock();
+    let mut server = Server::taking_over(config, inherited.into_sockets())?;
+    if demo {
+        server.start_demo()?;
+    }
+    if let Some(user) = &user {
+        service::become_user(user, None)?;
+    }
+    let pid = pid.map(|path| PidFile::take_over(&path, lock)).transpose()?;
+    Ok((server, pid))
+}
+
+fn start_anew(config: Config, demo: bool) -> Result<(Server, Option<PidFile>), String> {
     if config.daemon && config.log.tank == LogTank::Console {
         log::warn!(target: "server", "daemon is on and log_tank is console: nothing is logged from here on");
     }

@@ -140,9 +140,29 @@ fn what_cannot_be_read_is_told_in_a_sentence() {
         (dir.to_str().unwrap(), "it is a directory"),
         ("/nowhere/x.conf", "cannot read /nowhere/x.conf: No such file"),
         ("/dev/zero", "more than 1048576 bytes"),
+        // What may be opened and not be read, even by root.
+        ("/proc/self/mem", "cannot read /proc/self/mem: Input/output error"),
     ] {
         let out = runnel(&dir, &["-t", "-c", file]);
         assert!(out.status.code() == Some(1) && said(&out).contains(words), "{file}: {}", said(&out));
+    }
+    let secret = dir.join("secret.conf");
+    std::fs::write(&secret, "vhost a { }").unwrap();
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    // Root may read everything, so somebody else has to try, if they can get at the program.
+    let root = std::fs::read(&secret).is_ok();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_runnel"));
+    command.args(["-t", "-c"]).arg(&secret).current_dir("/").env_clear();
+    if root {
+        std::os::unix::process::CommandExt::uid(&mut command, 65534);
+    }
+    match command.output() {
+        Ok(out) => assert!(
+            out.status.code() == Some(1) && said(&out).contains("secret.conf: Permission denied"),
+            "{}",
+            said(&out)
+        ),
+        Err(error) => assert!(root, "{error}"),
     }
     std::fs::remove_dir_all(&dir).unwrap();
 }

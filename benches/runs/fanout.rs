@@ -57,6 +57,8 @@ pub fn fanout(options: &Options) -> Res<()> {
         "p50_ms",
         "p99_ms",
         "max_ms",
+        "turn_p99_ms",
+        "turn_max_ms",
     ];
     publish_results(options, "fanout", &rows, &columns)?;
     let path = options.out.join("fanout.svg");
@@ -140,7 +142,8 @@ fn compare(options: &Options, setup: Setup, viewers: u64) -> Res<Vec<Row>> {
 fn steady(options: &Options, case: &Case) -> Res<Row> {
     let Case { kind, proto, viewers, sample, setup } = *case;
     let mut stage = Stage::start(kind, setup, options)?;
-    stage.publish(setup, 1, 0, Duration::from_millis(setup.gop * 1000 + 500))?;
+    // Until the cache has been as large as it gets: two GOPs, less a frame, and what comes between two trims.
+    stage.publish(setup, 1, 0, Duration::from_millis(setup.gop * 2000 + 1500))?;
     let alone = crate::process::Sample::take(stage.subject.pid());
     stage.join(&Join {
         group: "all",

@@ -18,6 +18,7 @@ const STALL_S: u64 = 50;
 const STALL_QUICK_S: u64 = 8;
 const PUBLISHERS_PER_S: u64 = 400;
 const WATCHERS: u64 = 5;
+const HLS_FILL_S: u64 = 36;
 
 fn servers(options: &Options) -> impl Iterator<Item = (Kind, &str)> {
     let kinds = options.kinds.iter().copied().filter(|kind| *kind != Kind::Floor);
@@ -255,7 +256,9 @@ fn publish_once(options: &Options, kind: Kind, count: u64) -> Res<Row> {
     let setup = Setup { merge_ms: merge(options), kbps: rate(options, 250), gop: options.gop };
     let mut stage = Stage::start(kind, setup, options)?;
     let over_ms = count * 1000 / PUBLISHERS_PER_S;
-    stage.publish(setup, count, over_ms, Duration::from_secs(setup.gop * 2))?;
+    // Until all segments are there that are kept: those of the list, and as long again.
+    let fill_s = if options.hls.is_empty() { setup.gop * 2 } else { HLS_FILL_S };
+    stage.publish(setup, count, over_ms, Duration::from_secs(fill_s))?;
     stage.join(&Join {
         group: "watch",
         proto: "rtmp",

@@ -52,6 +52,8 @@ pub struct Window {
     pub load_cpu_s: f64,
     pub groups: BTreeMap<String, Seen>,
     pub published: Fields,
+    /// See [`Subject::turns`].
+    pub turns: Option<(f64, f64)>,
 }
 
 /// What the viewers of a group saw in a window: the plain ones and the sample.
@@ -156,6 +158,7 @@ impl Stage {
         self.publisher.ask("mark")?;
         self.watch.ask("mark")?;
         self.bulk.ask("mark")?;
+        let logged = self.subject.logged();
         let before = Sample::take(self.subject.pid());
         let load = Sample::take(self.bulk.pid());
         work(self)?;
@@ -176,7 +179,16 @@ impl Stage {
         let cpu_s = (after.cpu_ns - before.cpu_ns) as f64 / 1e9;
         let load_cpu_s = (load_after.cpu_ns - load.cpu_ns) as f64 / 1e9;
         let seconds = (after.at - before.at).as_secs_f64();
-        Ok(Window { seconds, cpu_s, before, after, load_cpu_s, groups, published })
+        Ok(Window {
+            seconds,
+            cpu_s,
+            before,
+            after,
+            load_cpu_s,
+            groups,
+            published,
+            turns: self.subject.turns(logged),
+        })
     }
 }
 
@@ -226,5 +238,9 @@ impl Window {
         row.num("rss_mb", self.after.rss_kb as f64 / 1024.0);
         row.num("anon_mb", self.after.anon_kb as f64 / 1024.0);
         row.num("tcp_mb", self.after.tcp_kb as f64 / 1024.0);
+        if let Some((most, longest)) = self.turns {
+            row.num("turn_p99_ms", most);
+            row.num("turn_max_ms", longest);
+        }
     }
 }

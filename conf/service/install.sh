@@ -85,7 +85,7 @@ sample=$here/../runnel.conf
 put 755 "$program" /usr/bin/runnel
 case $init in
     openwrt)
-        sample=$here/../router.conf
+        sample=$here/../openwrt.conf
         put 755 "$here/openwrt" /etc/init.d/runnel
         next="/etc/init.d/runnel enable && /etc/init.d/runnel start"
         ;;

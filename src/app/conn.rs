@@ -131,6 +131,8 @@ impl Conn {
             Role::Http(http) => http.drop_job(world, id, &format!("{tag} {peer}"), sent, why),
             Role::Leaving(_) => {}
         }
+        // A viewer had no deadline; whatever comes now has one.
+        world.timers.set(Timer::Connection(id), world.now);
     }
 
     /// Ends the connection after what waits in `out` is written.
@@ -159,16 +161,22 @@ impl Conn {
         }
     }
 
-    /// How long nothing needs to be looked at if there is no deadline: a viewer may get stuck meanwhile.
-    pub fn recheck_ms(&self, world: &World) -> Option<u64> {
-        if let Role::Http(peer) = &self.role
-            && let Some(ms) = peer.sending_ms()
-        {
-            return Some(ms);
+    /// How long nothing needs to be looked at while there is no deadline but may soon be one.
+    pub fn recheck_ms(&self) -> Option<u64> {
+        match &self.role {
+            Role::Http(peer) => peer.sending_ms(),
+            Role::Rtmp(_) | Role::Leaving(_) => None,
         }
-        self.viewer()
-            .and_then(|viewer| world.hub.get(viewer.stream))
-            .map(|live| live.vhost.play.send_timeout_ms)
+    }
+
+    /// The kernel takes no more: from now on there is a deadline. One who takes all has none, and costs no timer.
+    pub fn blocked(&mut self, world: &mut World) {
+        self.blocked_since.get_or_insert(world.now);
+        if self.blocked_since == Some(world.now)
+            && let Some((at, _)) = self.deadline(world)
+        {
+            world.timers.set(Timer::Connection(self.id), at);
+        }
     }
 }
 

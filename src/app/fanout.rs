@@ -8,6 +8,8 @@ use crate::net::slots::Id;
 
 /// Slots in one interval.
 pub const PHASES: usize = 32;
+/// Number of a slot.
+pub type Phase = u8;
 
 /// Viewers by phase.
 #[derive(Debug, Default)]
@@ -35,7 +37,7 @@ impl Fanout {
     }
 
     /// Adds a viewer and gives its phase.
-    pub fn add(&mut self, id: Id) -> usize {
+    pub fn add(&mut self, id: Id) -> Phase {
         if self.slots.is_empty() {
             self.slots.resize_with(PHASES, Vec::new);
         }
@@ -45,12 +47,12 @@ impl Fanout {
             slot.push(id);
             self.count += 1;
         }
-        phase
+        phase as Phase
     }
 
     /// Removes a viewer.
-    pub fn remove(&mut self, id: Id, phase: usize) {
-        let Some(slot) = self.slots.get_mut(phase) else { return };
+    pub fn remove(&mut self, id: Id, phase: Phase) {
+        let Some(slot) = self.slots.get_mut(usize::from(phase)) else { return };
         if let Some(at) = slot.iter().position(|viewer| *viewer == id) {
             slot.swap_remove(at);
             self.count -= 1;
@@ -139,7 +141,7 @@ mod tests {
     #[test]
     fn few_viewers_are_far_apart() {
         let mut fanout = Fanout::default();
-        let phases: Vec<usize> = (0..4).map(|n| fanout.add(Id::from_token(n))).collect();
+        let phases: Vec<Phase> = (0..4).map(|n| fanout.add(Id::from_token(n))).collect();
         assert_eq!(phases, [0, 16, 8, 24]);
     }
 }

@@ -7,31 +7,44 @@
 //!                                                 └─(three target durations)──► 503
 //! ```
 //!
+//! A playlist's address with `?master=1` gives the multivariant playlist, and with `hls_ctx` the address without the
+//! parameter of that name does.
+//!
 //! Which names there are is known by the streams themselves: a request is looked up, never taken apart, so no name in a
 //! request can mean anything that was not made here.
 
+mod disk;
+mod index;
+#[cfg(test)]
+mod tests;
+mod viewers;
+
 use super::conn::{Conn, Role};
-use super::hub::{Live, StreamId};
+use super::hub::StreamId;
+use super::listing;
 use super::memory::Share;
 use super::mount;
 use super::shared::Shared;
 use super::world::{Action, Timer, World};
-use crate::conf::{HlsStorage, HlsVariant, Vhost};
+use crate::conf::{HlsOnError, HlsStorage, HlsVariant, Vhost};
 use crate::media::frame::Frame;
 use crate::media::hls::names::{Names, Templates};
-use crate::media::hls::{self, Body, Change, Content, File, Hls, Now, Playlist, Progress, Settings, Variant};
+use crate::media::hls::{
+    self, About, Body, Closed, Content, File, Hls, Now, Playlist, Progress, Settings, Variant,
+};
 use crate::media::package;
 use crate::net::slots::Id;
 use crate::net::socket::Options;
-use crate::net::writer::{Task, Trouble, Writer};
 use crate::net::{clock, sys};
 use crate::proto::http::request::{Method, Request};
 use crate::proto::http::response::{self, Cors, Head, Length};
 use crate::wire::names::{self, StreamName};
-use bytes::Bytes;
-use std::path::PathBuf;
+use disk::{Disk, DiskWriter, News};
+use index::{Index, Place};
+use std::hash::RandomState;
+use std::net::IpAddr;
 use std::rc::{Rc, Weak};
-use std::time::Duration;
+use viewers::Viewers;
 
 /// Content type of a playlist (RFC 8216, section 4).
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
@@ -52,60 +65,29 @@ pub struct LiveHls {
     queued: bool,
     /// When the stream has ended: when this goes.
     until: Option<u64>,
-    /// The copy on the disk, until something goes wrong with it.
+    /// Who watches.
+    viewers: Viewers,
+    /// The copy on the disk.
     disk: Option<Disk>,
+    /// Why the publisher has to go (`hls_on_error disconnect`).
+    verdict: Option<String>,
+    /// Where requests find it.
+    _place: Place,
     /// The log knows that there are no segments, and that they go before their time.
     told: (bool, bool),
     /// Memory is short: segments go before their time because of that.
     short: bool,
 }
 
-/// Where a stream's files go.
-#[derive(Debug)]
-struct Disk {
-    writer: Rc<Writer>,
-    root: PathBuf,
-    key_root: PathBuf,
-    trouble: Trouble,
-}
-
-/// Bytes of segments that wait for the disk at most, of all streams.
-const DISK_QUEUE: usize = 64 << 20;
-/// How long the end of the server waits for files to be removed.
-const DISK_DRAIN: Duration = Duration::from_secs(3);
-
-/// The helper thread that writes segments, from the first stream on that wants it.
+/// What the HLS of all streams shares.
 #[derive(Debug, Default)]
-pub struct DiskWriter(Option<Rc<Writer>>, usize);
-
-impl DiskWriter {
-    /// Lets no more than the quarter of a budget wait for the disk; 0: as much as usual. For a writer to come.
-    pub fn set_budget(&mut self, budget: usize) {
-        self.1 = budget / 4;
-    }
-
-    /// Bytes that wait for the disk.
-    pub fn heap(&self) -> usize {
-        self.0.as_ref().map_or(0, |writer| writer.waiting())
-    }
-
-    fn get(&mut self) -> Option<Rc<Writer>> {
-        if self.0.is_none() {
-            let room = if self.1 > 0 { DISK_QUEUE.min(self.1) } else { DISK_QUEUE };
-            match Writer::start(room) {
-                Ok(writer) => self.0 = Some(Rc::new(writer)),
-                Err(error) => log::error!(target: "hls", "no thread to write segments: {error}"),
-            }
-        }
-        self.0.clone()
-    }
-
-    /// The server ends: what waits is done, if that does not take long.
-    pub fn drain(&self) {
-        if self.0.as_ref().is_some_and(|writer| !writer.drain(DISK_DRAIN)) {
-            log::warn!(target: "hls", "the disk is too slow: some files of HLS are left as they are");
-        }
-    }
+pub struct Common {
+    /// Writes segments to the disk.
+    pub writer: DiskWriter,
+    /// Finds the stream of a segment.
+    index: Index,
+    /// Makes numbers of viewers.
+    hasher: RandomState,
 }
 
 /// A request on its way.
@@ -127,6 +109,8 @@ pub enum Errand {
 pub struct Wanted {
     stream: StreamId,
     what: What,
+    /// Who counts as a viewer for it.
+    viewer: Option<u64>,
     head_only: bool,
     keep_alive: bool,
     cors: Cors,
@@ -136,6 +120,8 @@ pub struct Wanted {
 enum What {
     /// The playlist, with the request's query.
     Playlist(String),
+    /// The multivariant playlist, with the request's query.
+    Multivariant(String),
     /// Something that the playlist names.
     File(String),
 }
@@ -182,6 +168,7 @@ fn templates(conf: &crate::conf::Hls) -> Templates {
         segment: conf.ts_file.clone(),
         key: conf.key_file.clone(),
         prefix: conf.entry_prefix.clone(),
+        floor_ms: if conf.ts_floor { conf.fragment_ms } else { 0 },
         key_prefix: conf.key_url.clone(),
     }
 }
@@ -194,16 +181,23 @@ fn path_of(mount: &str) -> &str {
 /// A publisher begins: what `before` has goes on, or there is new HLS if the configuration wants it.
 pub fn begin(
     before: Option<Box<LiveHls>>,
-    name: &StreamName,
+    (id, name): (StreamId, &StreamName),
     vhost: &Rc<Vhost>,
-    writer: &mut DiskWriter,
+    common: &mut Common,
     mono_ms: u64,
 ) -> Option<Box<LiveHls>> {
     if !vhost.hls.enabled {
         return None;
     }
+    let disk = |common: &mut Common| match vhost.hls.storage {
+        HlsStorage::Ram => None,
+        HlsStorage::Disk | HlsStorage::Both => Disk::new(&vhost.hls, &mut common.writer),
+    };
     if let Some(mut live) = before.filter(|live| live.vhost.hls == vhost.hls) {
-        live.hls.discontinuity(now(mono_ms));
+        let progress = live.hls.discontinuity(now(mono_ms));
+        live.disk = live.disk.take().or_else(|| disk(common));
+        live.disk.iter_mut().for_each(|disk| disk.set(true));
+        live.settle(&progress, name, mono_ms);
         live.until = None;
         live.told = (false, false);
         return Some(live);
@@ -211,11 +205,19 @@ pub fn begin(
     let settings = settings(&vhost.hls);
     let names = Names::new(name, templates(&vhost.hls), settings.variant != Variant::Ts);
     let hls = Hls::new(settings, names, package::packager);
-    let vhost = vhost.clone();
-    let disk = if vhost.hls.storage == HlsStorage::Ram { None } else { Disk::new(&vhost.hls, writer) };
-    let told = (false, false);
-    let waiting = Vec::new();
-    Some(Box::new(LiveHls { hls, vhost, waiting, queued: false, until: None, disk, told, short: false }))
+    Some(Box::new(LiveHls {
+        disk: disk(common),
+        _place: common.index.list(name.vhost(), hls.stems(), id),
+        hls,
+        vhost: vhost.clone(),
+        waiting: Vec::new(),
+        queued: false,
+        until: None,
+        viewers: Viewers::default(),
+        verdict: None,
+        told: (false, false),
+        short: false,
+    }))
 }
 
 impl LiveHls {
@@ -232,6 +234,9 @@ impl LiveHls {
         if let Some(why) = self.hls.refusal().filter(|_| !self.told.0) {
             log::warn!(target: "hls", "{name}: no HLS: {why}");
             self.told.0 = true;
+            if self.vhost.hls.on_error == HlsOnError::Disconnect {
+                self.verdict = Some(format!("there can be no HLS of it: {why}"));
+            }
         }
         if self.hls.squeezed() > 0 && !self.told.1 && !self.short {
             log::warn!(
@@ -240,8 +245,9 @@ impl LiveHls {
             );
             self.told.1 = true;
         }
-        self.save(name);
-        self.wake(progress)
+        self.viewers.sweep(self.hls.target_ms(), mono_ms);
+        self.settle(&progress, name, mono_ms);
+        self.wake(&progress)
     }
 
     /// Memory taken, in bytes.
@@ -254,47 +260,71 @@ impl LiveHls {
         if self.short || share.hls_bytes < usize::MAX {
             self.short = share.hls_bytes < usize::MAX;
             self.hls.set_budget(share.hls_bytes, share.segment_bytes, now(mono_ms));
-            self.save(name);
+            self.save(name, mono_ms);
         }
     }
 
-    /// Hands to the disk what has changed. What goes wrong there ends the copy, and nothing else.
-    fn save(&mut self, name: &StreamName) {
-        let Some(disk) = &self.disk else { return };
-        let cleanup = self.vhost.hls.cleanup;
-        let mut fault = disk.trouble.take();
-        for change in self.hls.take_changes() {
-            let (path, task) = match change {
-                Change::Write(name, chunks) => (disk.path(&name), Task::Write(chunks)),
-                Change::Playlist(text) => {
-                    let bytes = Bytes::copy_from_slice(text.as_bytes());
-                    (disk.path(self.hls.playlist_name()), Task::Write(vec![bytes]))
-                }
-                Change::Remove(name) if cleanup => (disk.path(&name), Task::Remove),
-                Change::Remove(_) => continue,
-            };
-            if disk.writer.ask(path, task, &disk.trouble).is_err() {
-                fault.get_or_insert_with(|| "the disk is too slow".to_owned());
+    /// What came of a step: a line for each segment, and the copy on the disk.
+    fn settle(&mut self, progress: &Progress, name: &StreamName, mono_ms: u64) {
+        for Closed { sequence, name: file, ms, bytes } in &progress.closed {
+            let url = self.hls.url(file);
+            log::debug!(target: "hls", "{name}: segment {sequence} of {ms} ms and {bytes} bytes: {url}");
+        }
+        self.save(name, mono_ms);
+    }
+
+    /// Hands to the disk what has changed.
+    fn save(&mut self, name: &StreamName, mono_ms: u64) {
+        let Some(disk) = &mut self.disk else {
+            // Without a thread that writes, nothing is kept for it.
+            return drop(self.hls.take_changes());
+        };
+        let news = disk.save(&mut self.hls, self.vhost.hls.cleanup, mono_ms);
+        match (news, self.vhost.hls.on_error) {
+            (None, _) => {}
+            (Some(News::Well), _) => log::info!(target: "hls", "{name}: HLS is written again"),
+            (Some(News::Fault(fault)), HlsOnError::Continue) => {
+                log::error!(target: "hls", "{name}: HLS cannot be written; the stream goes on, and its files when they can: {fault}");
+            }
+            (Some(News::Fault(fault)), HlsOnError::Ignore) => {
+                log::error!(target: "hls", "{name}: no more files of HLS for this stream: {fault}");
+                disk.set(false);
+            }
+            (Some(News::Fault(fault)), HlsOnError::Disconnect) => {
+                log::error!(target: "hls", "{name}: HLS cannot be written, and its publisher has to go (hls_on_error): {fault}");
+                self.verdict = Some("its HLS cannot be written".to_owned());
+                disk.set(false);
             }
         }
-        if let Some(fault) = fault {
-            log::error!(target: "hls", "{name}: no more files of HLS for this stream: {fault}");
-            self.disk = None;
-        }
+    }
+
+    /// Whether its segments are files too.
+    pub fn on_disk(&self) -> bool {
+        self.disk.is_some()
+    }
+
+    /// Why the publisher has to go, once.
+    pub fn take_verdict(&mut self) -> Option<String> {
+        self.verdict.take()
+    }
+
+    /// Those who watch it now.
+    pub fn viewers(&self) -> usize {
+        self.viewers.len()
     }
 
     /// The publisher is gone and may come back.
     #[must_use]
     pub fn pause(&mut self, name: &StreamName, mono_ms: u64) -> bool {
         let progress = self.hls.interrupt(now(mono_ms));
-        self.save(name);
-        self.wake(progress)
+        self.settle(&progress, name, mono_ms);
+        self.wake(&progress)
     }
 
     /// The stream is over; gives the time at which this can go.
     pub fn end(&mut self, name: &StreamName, mono_ms: u64) -> u64 {
-        self.hls.end(now(mono_ms));
-        self.save(name);
+        let progress = self.hls.end(now(mono_ms));
+        self.settle(&progress, name, mono_ms);
         self.queued = true;
         let dispose = match self.vhost.hls.dispose_ms {
             0 => LONGEST_DISPOSE_MS,
@@ -316,7 +346,7 @@ impl LiveHls {
         std::mem::take(&mut self.waiting)
     }
 
-    fn wake(&mut self, progress: Progress) -> bool {
+    fn wake(&mut self, progress: &Progress) -> bool {
         progress.changed && !self.waiting.is_empty() && !std::mem::replace(&mut self.queued, true)
     }
 }
@@ -324,43 +354,41 @@ impl LiveHls {
 impl Drop for LiveHls {
     /// `hls_dispose`: no old playlist is left for players to find.
     fn drop(&mut self) {
-        let Some(disk) = self.disk.as_ref().filter(|_| self.vhost.hls.dispose_ms > 0) else { return };
-        let files = self.hls.all_files();
-        for name in std::iter::once(self.hls.playlist_name()).chain(files.iter().map(|name| &**name)) {
-            // A queue that is full keeps its files; the next stream of that name writes over them.
-            let _ = disk.writer.ask(disk.path(name), Task::Remove, &disk.trouble);
+        if let Some(disk) = self.disk.as_ref().filter(|_| self.vhost.hls.dispose_ms > 0) {
+            disk.dispose(&self.hls);
         }
     }
 }
 
-impl Disk {
-    fn new(conf: &crate::conf::Hls, writer: &mut DiskWriter) -> Option<Disk> {
-        let root = PathBuf::from(&conf.path);
-        let key_root = conf.key_file_path.as_ref().map_or_else(|| root.clone(), PathBuf::from);
-        Some(Disk { writer: writer.get()?, root, key_root, trouble: Trouble::default() })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        let root = if name.ends_with(".key") { &self.key_root } else { &self.root };
-        root.join(name)
-    }
-}
-
 /// What a request asks for of the HLS that there is; `None` when it is about something else.
-pub fn route(world: &World, request: &Request, cors: Cors) -> Option<Wanted> {
+pub fn route(world: &World, request: &Request, peer: IpAddr, cors: Cors) -> Option<Wanted> {
     let asked = names::from_http(request.host.as_deref(), ("-", "-"), &request.query).ok()?;
     let vhost = world.config.vhost(asked.name.vhost())?;
     if !vhost.hls.enabled || vhost.hls.storage == HlsStorage::Disk {
         return None;
     }
     let (stream, what) = playlist_of(world, vhost, request).or_else(|| file_of(world, vhost, request))?;
+    let numbered = viewers::of_query(&request.query).filter(|_| vhost.hls.ctx);
+    let what = match what {
+        What::Playlist(query) if vhost.hls.ctx && numbered.is_none() || asks_for_variants(&query) => {
+            What::Multivariant(query)
+        }
+        what => what,
+    };
+    let by_address = || viewers::of_peer(peer, request, &world.hls.hasher);
     Some(Wanted {
         stream,
         what,
+        viewer: numbered.or_else(|| (!vhost.hls.ctx).then(by_address)),
         head_only: request.method == Method::Head,
         keep_alive: request.keep_alive,
         cors,
     })
+}
+
+/// `?master=1`
+fn asks_for_variants(query: &str) -> bool {
+    query.split('&').any(|pair| matches!(pair, "master" | "master=1"))
 }
 
 fn playlist_of(world: &World, vhost: &Vhost, request: &Request) -> Option<(StreamId, What)> {
@@ -377,12 +405,7 @@ fn playlist_of(world: &World, vhost: &Vhost, request: &Request) -> Option<(Strea
 
 fn file_of(world: &World, vhost: &Vhost, request: &Request) -> Option<(StreamId, What)> {
     let name = names::percent_decode(request.path.strip_prefix('/')?)?;
-    let has = |live: &Live| {
-        // Every name has the stream's in it: most streams are told apart by that.
-        let fits = live.name.vhost().eq_ignore_ascii_case(&vhost.name) && name.contains(live.name.stream());
-        fits && live.hls.as_ref().is_some_and(|live| live.hls.file(&name).is_some())
-    };
-    let stream = world.hub.find_by(has)?;
+    let stream = find_by_name(world, vhost, &name, |hls| hls.file(&name).is_some())?;
     Some((stream, What::File(name)))
 }
 
@@ -392,19 +415,26 @@ pub fn was_here(world: &World, request: &Request) -> bool {
     let vhost = asked.and_then(|asked| world.config.vhost(asked.name.vhost()));
     let name = request.path.strip_prefix('/').and_then(names::percent_decode);
     let (Some(vhost), Some(name)) = (vhost.filter(|vhost| vhost.hls.enabled), name) else { return false };
-    let had = |live: &Live| {
-        let fits = live.name.vhost().eq_ignore_ascii_case(&vhost.name) && name.contains(live.name.stream());
-        fits && live.hls.as_ref().is_some_and(|live| live.hls.may_be(&name))
-    };
-    world.hub.find_by(had).is_some()
+    find_by_name(world, vhost, &name, |hls| hls.may_be(&name)).is_some()
+}
+
+/// The stream of this vhost whose names begin as `name` does and that `is` says yes to.
+fn find_by_name(world: &World, vhost: &Vhost, name: &str, is: impl Fn(&Hls) -> bool) -> Option<StreamId> {
+    let fits = |id| world.hub.get(id).and_then(|live| live.hls.as_ref()).is_some_and(|live| is(&live.hls));
+    world.hls.index.find(&vhost.name, name, fits)
 }
 
 /// Answers a request, or lets it wait.
 pub fn answer(conn: &mut Conn, world: &mut World, wanted: Wanted, deadline: Option<u64>) {
     let mono_ms = world.now;
+    let about = about(world, &wanted);
     let Some(live) = world.hub.get_mut(wanted.stream).and_then(|live| live.hls.as_mut()) else {
         return text(conn, world, &wanted, 404, "the stream is over");
     };
+    if let Some(viewer) = wanted.viewer.filter(|_| !wanted.head_only) {
+        live.viewers.touch(viewer, mono_ms);
+        live.viewers.sweep(live.hls.target_ms(), mono_ms);
+    }
     live.hls.expire(now(mono_ms));
     if conn.socket.sent == 0 {
         let nodelay = live.vhost.tcp_nodelay || live.vhost.min_latency;
@@ -416,10 +446,23 @@ pub fn answer(conn: &mut Conn, world: &mut World, wanted: Wanted, deadline: Opti
             return text(conn, world, &wanted, 415, &why);
         }
         What::Playlist(query) => match live.hls.playlist(query) {
-            Playlist::Text(list) => return playlist(conn, world, &wanted, &list),
+            Playlist::Text(list) => {
+                let more =
+                    viewers::for_segments(query, wanted.viewer.filter(|_| live.vhost.hls.marks_segments()));
+                let list = if more.is_empty() { list } else { viewers::with_query(&list, &more).into() };
+                return playlist(conn, world, &wanted, &list);
+            }
             Playlist::Bad(why) => return text(conn, world, &wanted, 400, why),
             Playlist::Wait(ms) => ms,
         },
+        What::Multivariant(query) => {
+            let number = live.vhost.hls.ctx.then(viewers::number);
+            match live.hls.multivariant(&about, &viewers::query_of(query, number)) {
+                Playlist::Text(list) => return playlist(conn, world, &wanted, &list),
+                Playlist::Bad(why) => return text(conn, world, &wanted, 400, why),
+                Playlist::Wait(ms) => ms,
+            }
+        }
         What::File(name) => match live.hls.file(name) {
             Some(File::Body(content, body)) => {
                 let vhost = live.vhost.clone();
@@ -434,6 +477,16 @@ pub fn answer(conn: &mut Conn, world: &mut World, wanted: Wanted, deadline: Opti
     if let Role::Http(peer) = &mut conn.role {
         peer.run(Errand::Waiting(wanted, deadline));
         world.timers.set(Timer::Connection(conn.id), deadline);
+    }
+}
+
+/// What a multivariant playlist says of the stream.
+fn about(world: &World, wanted: &Wanted) -> About {
+    match (&wanted.what, world.hub.get(wanted.stream)) {
+        (What::Multivariant(_), Some(live)) => {
+            listing::about(&live.stream, live.vhost.hls.audio, live.vhost.hls.video)
+        }
+        _ => About::default(),
     }
 }
 

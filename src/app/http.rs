@@ -6,7 +6,7 @@ use super::hls::{self, Errand};
 use super::hub::{Live, Publisher, StreamId};
 use super::mount;
 use super::page;
-use super::rtmp::viewer_left;
+use super::rtmp::{REPLACED, viewer_left};
 use super::viewer::Viewer;
 use super::world::{Action, Timer, World};
 use crate::conf::{HttpRemux, NoStream, Vhost};
@@ -55,6 +55,15 @@ struct Answer {
     container: Option<Container>,
     tracks: Tracks,
     agent: String,
+    /// What was asked for, for the answer if no stream comes.
+    asked: Asked,
+}
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+struct Asked {
+    path: String,
+    query: String,
 }
 
 /// How the body goes over the connection.
@@ -282,11 +291,44 @@ fn note_answer(conn: &Conn, request: &Request, before: usize) {
     else {
         return;
     };
-    let path = printable(&request.path, QUOTED);
     let agent = printable(request.user_agent.as_deref().unwrap_or("-"), QUOTED);
     let method = format!("{:?}", request.method).to_ascii_uppercase();
-    let (tag, peer) = (conn.tag(), conn.peer);
-    crate::net::log::access(format_args!("{tag} {peer} \"{method} {path}\" {status} \"{agent}\""));
+    access(&format!("{} {}", conn.tag(), conn.peer), &method, &request.path, status, &agent);
+}
+
+fn access(who: &str, method: &str, path: &str, status: &str, agent: &str) {
+    let path = printable(path, QUOTED);
+    crate::net::log::access(format_args!("{who} \"{method} {path}\" {status} \"{agent}\""));
+}
+
+/// Another process has taken over: who waits for a stream is sent there, and so is who asks next; a connection between
+/// two requests ends.
+pub fn replaced(conn: &mut Conn, world: &mut World) {
+    let Role::Http(peer) = &conn.role else { return };
+    match &peer.job {
+        Job::Waiting { answer, .. } => {
+            send_on(conn.out.buffer(), &answer.asked.path, &answer.asked.query, answer.cors);
+            conn.finish(world, REPLACED);
+        }
+        Job::Idle { .. } if conn.socket.sent > 0 && conn.out.is_empty() && !peer.requests.mid_head() => {
+            conn.finish(world, REPLACED);
+        }
+        _ => {}
+    }
+}
+
+/// Has the client ask again, on a new connection.
+fn send_on(out: &mut Vec<u8>, path: &str, query: &str, cors: Cors) {
+    // Two slashes would begin the name of a host, and so would a backslash for some.
+    let path = path.trim_start_matches(['/', '\\']);
+    let mark = if query.is_empty() { "" } else { "?" };
+    let plain = [path, query].iter().all(|part| part.bytes().all(|b| b.is_ascii_graphic()));
+    if !plain {
+        return response::text(out, 503, REPLACED, false, cors, true);
+    }
+    let extra = format!("Location: /{path}{mark}{query}\r\nCache-Control: no-store\r\n");
+    let length = Length::Known(0);
+    Head { status: 307, content_type: "", length, keep_alive: false, cors, extra: &extra }.write(out);
 }
 
 fn on_request(conn: &mut Conn, world: &mut World, request: &Request) {
@@ -295,6 +337,10 @@ fn on_request(conn: &mut Conn, world: &mut World, request: &Request) {
         (true, true, false) => Cors::Any,
         _ => Cors::No,
     };
+    if world.replaced && request.method != Method::Options {
+        send_on(conn.out.buffer(), &request.path, &request.query, cors);
+        return conn.finish(world, REPLACED);
+    }
     match request.method {
         Method::Options if world.config.http_server.crossdomain => {
             let length = Length::Known(0);
@@ -314,7 +360,7 @@ fn on_request(conn: &mut Conn, world: &mut World, request: &Request) {
 
 /// Streams that are live come first, then files, then streams that may become live.
 fn find(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, with_files: bool) {
-    if let Some(wanted) = hls::route(world, request, cors) {
+    if let Some(wanted) = hls::route(world, request, conn.peer.ip(), cors) {
         return hls::answer(conn, world, wanted, None);
     }
     let found = route(world, request);
@@ -447,7 +493,8 @@ fn live(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, targe
         None => Transport::Http(length),
     };
     let agent = printable(request.user_agent.as_deref().unwrap_or("-"), QUOTED);
-    let answer = Box::new(Answer { transport, cors, container: *container, tracks: *tracks, agent });
+    let asked = Asked { path: request.path.clone(), query: request.query.clone() };
+    let answer = Box::new(Answer { transport, cors, container: *container, tracks: *tracks, agent, asked });
     let deadline = world.now.saturating_add(remux.wait_ms);
     if let Role::Http(peer) = &mut conn.role {
         peer.job = Job::Waiting { stream, since, deadline, answer };
@@ -503,6 +550,7 @@ pub fn start_viewer(conn: &mut Conn, world: &mut World) {
         sent_before: conn.socket.sent,
     };
     peer.job = Job::Playing(viewer, (wrap == Wrap::WebSocket).then(Box::default));
+    world.timers.clear(Timer::Connection(conn.id));
     log::info!(target: "http", "{} {}: viewer of {} came ({})", conn.tag(), conn.peer, live.name, answer.agent);
     world.mark(conn);
 }
@@ -533,11 +581,13 @@ pub fn viewer_over(conn: &mut Conn, world: &mut World) {
 
 /// The peer has run out of time.
 pub fn timed_out(conn: &mut Conn, world: &mut World, why: &str) {
+    let who = format!("{} {}", conn.tag(), conn.peer);
     let Role::Http(peer) = &mut conn.role else { return };
     match &peer.job {
         Job::Waiting { stream, answer, .. } => {
             let name = world.hub.get(*stream).map(|live| live.name.to_string()).unwrap_or_default();
             let line = format!("nobody publishes {name}");
+            access(&who, "GET", &answer.asked.path, "404", &answer.agent);
             response::text(conn.out.buffer(), 404, &line, false, answer.cors, false);
             world.complain("http", conn, &format!("waited in vain: {line}"));
         }

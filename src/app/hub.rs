@@ -9,7 +9,7 @@
 //!
 //! A stream is freed when it is vacant and nobody watches or waits.
 
-use super::fanout::Fanout;
+use super::fanout::{Fanout, Phase};
 use super::hls::{self, LiveHls};
 use super::memory::{Level, Share, Used};
 use super::rate::Rate;
@@ -37,6 +37,11 @@ const TRIM_EVERY_MS: u64 = 1_000;
 pub struct StreamId(Id);
 
 impl StreamId {
+    #[cfg(test)]
+    pub(super) fn of(id: Id) -> StreamId {
+        StreamId(id)
+    }
+
     /// A number that no other stream has at the same time.
     pub fn number(self) -> usize {
         self.0.token()
@@ -132,9 +137,9 @@ impl Live {
         !self.ended && !matches!(self.publisher, Publisher::Vacant) && self.stream.is_ready(now)
     }
 
-    /// Those who watch it now.
+    /// Those who watch it now, by HLS too.
     pub fn viewers(&self) -> usize {
-        self.fanout.len()
+        self.fanout.len() + self.hls.as_ref().map_or(0, |hls| hls.viewers())
     }
 
     /// How a viewer joins who began to wait when the feed's end was `since`.
@@ -360,11 +365,6 @@ impl Hub {
         self.streams.iter().map(|(id, live)| (StreamId(id), live))
     }
 
-    /// The first stream that `is` says yes to.
-    pub fn find_by(&self, is: impl Fn(&Live) -> bool) -> Option<StreamId> {
-        self.streams.iter().find(|(_, live)| is(live)).map(|(id, _)| StreamId(id))
-    }
-
     /// Lets go of all segments: the server ends.
     pub fn drop_hls(&mut self) {
         for id in self.streams.ids() {
@@ -380,6 +380,17 @@ impl Hub {
             live.publisher != Publisher::Vacant || live.hls.is_some() || !live.stream.feed.is_empty()
         };
         self.iter().filter(kept).count()
+    }
+
+    /// Lets go of the segments of streams that write them to the disk, and of their files.
+    pub fn drop_hls_files(&mut self) {
+        for id in self.streams.ids() {
+            if let Some(live) = self.streams.get_mut(id)
+                && live.hls.as_ref().is_some_and(|hls| hls.on_disk())
+            {
+                live.hls = None;
+            }
+        }
     }
 
     /// Streams held.
@@ -457,7 +468,7 @@ impl World {
     /// What streams hold, and what is theirs together.
     pub fn weigh(&self) -> Used {
         let batches = self.batches.heap();
-        let hls = self.disk_writer.heap();
+        let hls = self.hls.writer.heap();
         let mut used = Used { batches, hls, buffers: self.files.heap(), ..Used::default() };
         self.hub.iter().for_each(|live| live.weigh(&mut used));
         used
@@ -487,7 +498,7 @@ impl World {
         live.publisher = Publisher::Live(by);
         live.vhost = vhost.clone();
         live.stream.publisher_begins();
-        live.hls = hls::begin(live.hls.take(), name, vhost, &mut self.disk_writer, now);
+        live.hls = hls::begin(live.hls.take(), (id, name), vhost, &mut self.hls, now);
         live.set_share(share, now);
         live.ended = false;
         live.told = false;
@@ -536,6 +547,10 @@ impl World {
         }
         if live.feed_hls(now) {
             self.actions.push_back(Action::Hls(id));
+        }
+        if let (Source::Peer(peer, _), Some(why)) = (by, live.hls.as_mut().and_then(|hls| hls.take_verdict()))
+        {
+            self.actions.push_back(Action::Dismiss(peer, why));
         }
         if !live.waiting.is_empty() {
             match live.stream.ready_at() {
@@ -622,7 +637,7 @@ impl World {
     }
 
     /// A viewer is gone.
-    pub fn leave(&mut self, id: StreamId, conn: Id, phase: usize, source: Option<Kindred>) {
+    pub fn leave(&mut self, id: StreamId, conn: Id, phase: Phase, source: Option<Kindred>) {
         if let Some(live) = self.hub.get_mut(id) {
             live.fanout.remove(conn, phase);
             let closed = source.filter(|kindred| live.close(*kindred));

@@ -11,7 +11,7 @@
 //!
 //! A client sees the streams of the vhost that its request reaches, as with any other resource. What is not known is
 //! `null`. `urls` has paths: of the RTMP port for `rtmp`, else of the HTTP port, by the extension of each `mount` that
-//! can carry the stream. `publisher` is false while the stream waits for its encoder to come back. At most
+//! can carry the stream. `viewers` counts those of HLS too. `publisher` is false while the stream waits for its encoder to come back. At most
 //! [`MAX_LISTED`] streams are told of, in order of their names; `more` counts the others. With `max_memory` there is
 //! also `"memory":{"max":16777216,"used":9000000,"level":"no_gops","note":"there are no GOP caches"}` before `streams`.
 
@@ -21,6 +21,7 @@ use super::mount::{self, percent_encode};
 use super::world::World;
 use crate::conf::{HlsStorage, Vhost};
 use crate::media::frame::HeaderKey;
+use crate::media::hls::About;
 use crate::media::package::Container;
 use crate::media::stream::Stream;
 use crate::wire::avtag::{self, AudioCodec, VideoCodec};
@@ -135,6 +136,19 @@ fn urls<'a>(live: &Live, vhost: &'a Vhost, suffix: &str) -> Vec<(&'a str, String
     let served = hls.enabled && hls.storage != HlsStorage::Disk;
     urls.extend(mount::path(&hls.mount, app, stream).filter(|_| served).map(|path| ("hls", path + suffix)));
     urls
+}
+
+/// What a multivariant playlist of HLS says of a stream of which `audio` and `video` are served.
+pub fn about(stream: &Stream, audio: bool, video: bool) -> About {
+    let picture = Video::of(stream).filter(|_| video);
+    let sound = Audio::of(stream).filter(|_| audio);
+    let size =
+        picture.as_ref().map(|picture| picture.size).filter(|(width, height)| *width > 0 && *height > 0);
+    // What is not said of one track must not be said of the other either. MP3 has a name of its own in HLS.
+    let codecs = picture.map(|picture| picture.mp4).into_iter().chain(sound.map(|sound| sound.mp4));
+    let codecs: Option<Vec<String>> =
+        codecs.map(|codec| codec.map(|codec| codec.replace("mp4a.6b", "mp4a.40.34"))).collect();
+    About { codecs: codecs.map(|codecs| codecs.join(",")).filter(|codecs| !codecs.is_empty()), size }
 }
 
 /// What is known of the picture.

@@ -24,41 +24,83 @@ const IDLE_MS: u64 = 180_000;
 /// Characters of a peer's words that go into a log line.
 const QUOTED: usize = 128;
 
+/// Why connections end when another process has taken over.
+pub const REPLACED: &str = "another process has taken over";
+
 /// What the connection does.
 #[derive(Debug)]
 enum Job {
-    None { since: u64 },
-    Publishing { stream: StreamId, by: Source, since: u64, last_media: Option<u64>, received_before: u64 },
-    Waiting { stream: StreamId, since: u64, msid: u32, until_ms: Option<u64>, deadline: u64, name: String },
+    /// `agent`: what it calls itself, for its first line in the log.
+    None {
+        since: u64,
+        agent: Agent,
+    },
+    Publishing {
+        stream: StreamId,
+        by: Source,
+        since: u64,
+        last_media: Option<u64>,
+        received_before: u64,
+    },
+    Waiting {
+        stream: StreamId,
+        since: u64,
+        msid: u32,
+        until_ms: Option<u64>,
+        deadline: u64,
+        name: String,
+        agent: Agent,
+    },
     Playing(Viewer),
+}
+
+type Agent = Option<Box<str>>;
+
+impl Job {
+    fn idle(since: u64) -> Job {
+        Job::None { since, agent: None }
+    }
 }
 
 /// An RTMP client's side of the application.
 #[derive(Debug)]
 pub struct RtmpPeer {
     session: ServerSession,
-    greeted: bool,
-    home: Option<Box<Home>>,
+    home: Option<Rc<Home>>,
     job: Job,
 }
 
-/// What is kept of a connect: every viewer has one, so no more than is needed for names.
-#[derive(Debug)]
-struct Home {
+/// What is kept of a connect for names. Viewers of one stream mostly say the same, and then share it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Home {
     app: Box<str>,
     tc_url: Option<Box<str>>,
-    /// What it calls itself, for its first line in the log.
-    agent: Option<Box<str>>,
+}
+
+impl Home {
+    /// What `connect` says, shared with the one before if that said the same.
+    fn of(connect: &Connect, last: &mut Option<Rc<Home>>) -> Rc<Home> {
+        let said =
+            Home { app: connect.app.as_str().into(), tc_url: connect.tc_url.as_deref().map(Into::into) };
+        match last {
+            Some(last) if **last == said => last.clone(),
+            _ => last.insert(Rc::new(said)).clone(),
+        }
+    }
 }
 
 impl RtmpPeer {
     /// A peer that has yet to say hello.
     pub fn new(session: ServerSession, now: u64) -> RtmpPeer {
-        RtmpPeer { session, greeted: false, home: None, job: Job::None { since: now } }
+        RtmpPeer { session, home: None, job: Job::idle(now) }
     }
 
     fn take_agent(&mut self) -> Box<str> {
-        self.home.as_mut().and_then(|home| home.agent.take()).unwrap_or_else(|| "-".into())
+        let agent = match &mut self.job {
+            Job::None { agent, .. } | Job::Waiting { agent, .. } => agent.take(),
+            Job::Publishing { .. } | Job::Playing(_) => None,
+        };
+        agent.unwrap_or_else(|| "-".into())
     }
 
     /// The stream that it publishes, watches or waits for.
@@ -103,7 +145,7 @@ impl RtmpPeer {
             Job::None { .. } if self.home.is_none() => {
                 Some((since.saturating_add(patience), "no RTMP connect in time (handshake_timeout)"))
             }
-            Job::None { since } => {
+            Job::None { since, .. } => {
                 Some((since.saturating_add(IDLE_MS), "it neither published nor played anything"))
             }
             Job::Publishing { stream, since, last_media, .. } => {
@@ -125,7 +167,7 @@ impl RtmpPeer {
 
     /// Gives up the job, with a line in the log.
     pub fn drop_job(&mut self, world: &mut World, id: Id, who: &str, sent: u64, why: &str) {
-        match std::mem::replace(&mut self.job, Job::None { since: world.now }) {
+        match std::mem::replace(&mut self.job, Job::idle(world.now)) {
             Job::None { .. } => {}
             Job::Publishing { stream, by, since, received_before, .. } => {
                 let name = world.hub.get(stream).map(|live| live.name.to_string()).unwrap_or_default();
@@ -197,11 +239,11 @@ fn on_event(conn: &mut Conn, world: &mut World, event: Event) {
             if let Some(ip) = client {
                 conn.peer = SocketAddr::new(IpAddr::V4(ip), conn.peer.port());
             }
-            if let Role::Rtmp(peer) = &mut conn.role {
-                peer.greeted = true;
-            }
         }
         Event::Connect(connect) => on_connect(conn, world, *connect),
+        Event::FcPublish { .. } | Event::Publish { .. } | Event::Play { .. } if world.replaced => {
+            world.close(conn, REPLACED);
+        }
         Event::FcPublish { tid, stream } => on_fc_publish(conn, world, tid, &stream),
         Event::Publish { msid, stream } => on_publish(conn, world, msid, &stream),
         Event::Play { msid, stream, duration_ms } => on_play(conn, world, msid, &stream, duration_ms),
@@ -231,18 +273,17 @@ fn on_connect(conn: &mut Conn, world: &mut World, connect: Connect) {
     };
     match vhost {
         Ok(vhost) => {
-            peer.session.set_settings(Settings {
+            let settings = Settings {
                 chunk_size: vhost.chunk_size,
                 out_ack_size: vhost.out_ack_size,
                 in_ack_size: vhost.in_ack_size,
-            });
+            };
             let nodelay = vhost.tcp_nodelay || vhost.min_latency;
             conn.socket.configure(Options { nodelay, send_buffer: vhost.play.send_buffer });
-            peer.session.accept_connect(&connect, conn.out.buffer());
-            peer.job = Job::None { since: world.now };
+            peer.session.accept_connect(&connect, settings, conn.out.buffer());
+            peer.home = Some(Home::of(&connect, &mut world.last_home));
             let agent = connect.flash_ver.map(|agent| printable(&agent, QUOTED).into());
-            let (app, tc_url) = (connect.app.into(), connect.tc_url.map(Into::into));
-            peer.home = Some(Box::new(Home { app, tc_url, agent }));
+            peer.job = Job::None { since: world.now, agent };
         }
         Err(why) => {
             peer.session.reject_connect(&connect, &why, conn.out.buffer());
@@ -255,7 +296,7 @@ fn on_connect(conn: &mut Conn, world: &mut World, connect: Connect) {
 /// The stream that the peer names, under the vhost that serves it now; the stream's own parameters may name another
 /// vhost than the connect did.
 fn resolve(peer: &RtmpPeer, world: &World, stream: &str) -> Result<(Request, Rc<Vhost>), String> {
-    let Home { app, tc_url, .. } = peer.home.as_deref().ok_or("there was no connect")?;
+    let Home { app, tc_url } = peer.home.as_deref().ok_or("there was no connect")?;
     let mut request = names::from_rtmp(tc_url.as_deref(), app, stream).map_err(|e| e.to_string())?;
     let asked = request.name.vhost();
     let vhost = world.config.vhost(asked).ok_or_else(|| format!("no vhost serves {asked}"))?.clone();
@@ -283,10 +324,10 @@ fn on_publish(conn: &mut Conn, world: &mut World, msid: u32, stream: &str) {
         Ok((id, name)) => {
             peer.session.accept_publish(msid, stream, conn.out.buffer());
             let received_before = peer.session.received();
+            let agent = peer.take_agent();
             peer.job =
                 Job::Publishing { stream: id, by, since: world.now, last_media: None, received_before };
             world.timers.set(Timer::Connection(conn.id), world.now);
-            let agent = peer.take_agent();
             log::info!(target: "rtmp", "{} {}: publisher of {name} came ({agent})", conn.tag(), conn.peer);
         }
         Err(why) => {
@@ -314,7 +355,9 @@ fn on_play(conn: &mut Conn, world: &mut World, msid: u32, stream: &str, until_ms
     match waiting {
         Ok(((id, since), wait)) => {
             let deadline = world.now.saturating_add(wait);
-            peer.job = Job::Waiting { stream: id, since, msid, until_ms, deadline, name: stream.to_owned() };
+            let agent = Some(peer.take_agent());
+            let name = stream.to_owned();
+            peer.job = Job::Waiting { stream: id, since, msid, until_ms, deadline, name, agent };
             world.timers.set(Timer::Connection(conn.id), deadline);
         }
         Err(why) => {
@@ -351,6 +394,7 @@ pub fn start_viewer(conn: &mut Conn, world: &mut World) {
         since: world.now,
         sent_before: conn.socket.sent,
     });
+    world.timers.clear(Timer::Connection(conn.id));
     world.mark(conn);
 }
 
@@ -370,6 +414,19 @@ pub fn viewer_over(conn: &mut Conn, world: &mut World) {
     if let Role::Rtmp(peer) = &mut conn.role {
         peer.session.end("NetStream.Play.Stop", "The stream is over.", conn.out.buffer());
         world.mark(conn);
+    }
+    if world.replaced {
+        conn.finish(world, REPLACED);
+    }
+}
+
+/// Another process has taken over. Publishers and those who wait for a stream are cut off without a word of refusal, so
+/// that they come back; viewers get what is left; who has asked for nothing yet may do so.
+pub fn replaced(conn: &mut Conn, world: &mut World) {
+    let Role::Rtmp(peer) = &conn.role else { return };
+    if let Job::Publishing { .. } | Job::Waiting { .. } = peer.job {
+        conn.drop_job(world, REPLACED);
+        world.close(conn, REPLACED);
     }
 }
 
@@ -403,7 +460,7 @@ pub fn timed_out(conn: &mut Conn, world: &mut World, why: &str) {
         conn.finish(world, why);
         return;
     }
-    if !peer.greeted || peer.home.is_none() {
+    if peer.home.is_none() {
         world.complain("rtmp", conn, &why);
     }
     conn.finish(world, why);

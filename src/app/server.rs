@@ -6,26 +6,32 @@
 //!   ▲─────────── timeout 0 while any budget ran out, else until the next deadline ────────────────┘
 //! ```
 //!
-//! Beside it: [`ports`] what is listened at, [`change`] a reload, [`ending`] a graceful end, [`memory`] its bound, [`stats`] a line of figures.
+//! Beside it: [`ports`] what is listened at, [`change`] a reload, [`ending`] a graceful end, [`upgrade`] handing over to a
+//! new process, [`memory`] its bound, [`stats`] a line of figures, [`turns`] how long turns take.
 
 mod change;
 mod ending;
 mod memory;
 mod ports;
 mod stats;
+mod turns;
+mod upgrade;
 
 use self::change::Watched;
 use self::stats::Traffic;
+use self::upgrade::Upgrade;
 use super::conn::{Conn, Role};
 use super::demo::Demo;
 use super::files;
 use super::hls;
 use super::http::{self, HttpPeer};
+use super::quiet::Quiet;
 use super::rtmp::{self, RtmpPeer};
 use super::viewer::{Flushed, Out, flush};
 use super::world::{Action, Timer, World};
 use crate::conf::{Config, Listen};
 use crate::net::disk::{Disk, Local};
+use crate::net::handover::Sockets;
 use crate::net::listener::{self, Accepted};
 use crate::net::poll::{Poll, Ready, Who};
 use crate::net::signals::{Signal, Signals};
@@ -34,7 +40,7 @@ use crate::net::socket::{Io, Socket};
 use crate::net::sys;
 use crate::proto::http::response::{self, Cors};
 use crate::proto::rtmp::handshake::Entropy;
-use crate::proto::rtmp::server::{ServerSession, Settings};
+use crate::proto::rtmp::server::ServerSession;
 use mio::net::{TcpListener, TcpStream};
 use std::collections::VecDeque;
 use std::io;
@@ -47,10 +53,14 @@ const ACCEPT_BUDGET: usize = 128;
 const READ_BUDGET: usize = 4;
 /// Bytes in one read.
 const READ_SIZE: usize = 64 << 10;
+/// Milliseconds of reading in one turn.
+const READ_MS: u64 = 3;
 /// Milliseconds of writing in one turn.
 const WRITE_MS: u64 = 5;
-/// Connections written to between two looks at the clock.
-const WRITE_CHECK: usize = 32;
+/// Connections read from or written to between two looks at the clock.
+const CLOCK_CHECK: usize = 32;
+/// Viewers who waited for a stream and are started in one turn.
+const START_BUDGET: usize = 256;
 /// Pause before accepting again when descriptors have run out, in milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 200;
 /// Descriptors kept free for files, pipes and listeners.
@@ -94,6 +104,7 @@ pub struct Server {
     /// By number; a port that was closed leaves a free place.
     listeners: Vec<Option<Listening>>,
     setup: Option<Watched>,
+    upgrade: Upgrade,
     files: u64,
     traffic: Traffic,
     /// Bytes that were left on the machine at the start.
@@ -105,6 +116,8 @@ pub struct Server {
     demo: Option<Demo>,
     /// Connections with bytes left to read from the last turn.
     run: VecDeque<Id>,
+    /// Actions left over from the last turn.
+    later: Vec<Action>,
     accept_paused: bool,
     state: State,
     next_serial: u64,
@@ -122,11 +135,23 @@ impl Server {
         Server::with_disk(config, Local)
     }
 
+    /// The same with the listeners that another process has handed over, as far as they are wanted.
+    ///
+    /// # Errors
+    /// As [`Server::new`].
+    pub fn taking_over(config: Config, sockets: Sockets) -> Result<Server, String> {
+        Server::of(config, Local, sockets)
+    }
+
     /// The same with files from `disk`.
     ///
     /// # Errors
     /// As [`Server::new`].
     pub fn with_disk(config: Config, disk: impl Disk + 'static) -> Result<Server, String> {
+        Server::of(config, disk, Sockets::default())
+    }
+
+    fn of(config: Config, disk: impl Disk + 'static, sockets: Sockets) -> Result<Server, String> {
         let fault = |error: io::Error| format!("the system has no poll or pipe to give: {error}");
         let poll = Poll::new().map_err(fault)?;
         let mut signals = Signals::new().map_err(fault)?;
@@ -137,6 +162,7 @@ impl Server {
             signals,
             listeners: Vec::new(),
             setup: None,
+            upgrade: Upgrade { sockets, ..Upgrade::default() },
             files,
             traffic: Traffic::default(),
             available: crate::net::memory::available(),
@@ -146,6 +172,7 @@ impl Server {
             world: World::new(Rc::new(config)),
             demo: None,
             run: VecDeque::new(),
+            later: Vec::new(),
             accept_paused: false,
             state: State::Running,
             next_serial: 1,
@@ -193,7 +220,9 @@ impl Server {
         let mut events = std::mem::take(&mut self.events);
         events.clear();
         self.poll.wait(self.timeout(), &mut events)?;
-        self.world.now = self.poll.now();
+        let began = self.poll.now_us();
+        self.world.now = began / 1000;
+        self.world.actions.extend(self.later.drain(..));
         self.world.files.count(self.conns.len());
         for event in &events {
             self.on_ready(*event);
@@ -209,24 +238,27 @@ impl Server {
         if self.state == State::Draining && self.conns.is_empty() {
             self.linger();
         }
+        self.traffic.turns.add(self.poll.now_us().saturating_sub(began));
         Ok(())
     }
 
     fn timeout(&self) -> Option<u64> {
         let accepting =
             !self.accept_paused && self.listeners.iter().flatten().any(|listening| listening.ready);
-        if accepting || !self.run.is_empty() || !self.world.dirty.is_empty() || !self.world.actions.is_empty()
-        {
+        let left_over = !self.run.is_empty() || !self.world.dirty.is_empty() || !self.later.is_empty();
+        if accepting || left_over || !self.world.actions.is_empty() {
             return Some(0);
         }
         // Rounded up, so that the turn does not come a moment too early and find nothing due.
-        self.world.timers.next().map(|at| at.saturating_sub(self.poll.now()).saturating_add(1).min(60_000))
+        let next = self.world.timers.next().into_iter().chain(self.world.quiet.due()).min();
+        next.map(|at| at.saturating_sub(self.poll.now()).saturating_add(1).min(60_000))
     }
 
     fn on_ready(&mut self, event: Ready) {
         match event.who {
             Who::Signals => self.on_signals(),
             Who::Waker => self.on_files(),
+            Who::Successor => self.on_successor(),
             Who::Listener(n) => {
                 if let Some(Some(listening)) = self.listeners.get_mut(n) {
                     listening.ready = true;
@@ -272,6 +304,7 @@ impl Server {
                     Err(why) => log::error!(target: "server", "{why}"),
                 },
                 Signal::Reload => self.reload(),
+                Signal::Upgrade => self.upgrade(),
             }
         }
     }
@@ -322,12 +355,7 @@ impl Server {
                 let mut entropy = [0; 64];
                 sys::random(&mut entropy);
                 let trusted = self.world.config.trusted_proxies.iter().any(|net| net.contains(peer.ip()));
-                let session = ServerSession::new(
-                    Settings::default(),
-                    Entropy(entropy),
-                    (now & 0xffff_ffff) as u32,
-                    trusted,
-                );
+                let session = ServerSession::new(Entropy(entropy), (now & 0xffff_ffff) as u32, trusted);
                 Role::Rtmp(Box::new(RtmpPeer::new(session, now)))
             }
         };
@@ -369,19 +397,28 @@ impl Server {
         }
         if let Some(left_out) = self.world.quiet.allow("full", self.world.now) {
             let max = self.max_connections;
+            let more = Quiet::more(left_out);
             log::warn!(
                 target: "server",
-                "{peer}: turned away at {max} connections (max_connections); {left_out} more like this before"
+                "{peer}: turned away at {max} connections (max_connections){more}"
             );
         }
     }
 
     fn read(&mut self) {
-        for _ in 0..self.run.len() {
+        let stop_at = self.poll.now().saturating_add(READ_MS);
+        for n in 0..self.run.len() {
+            if n % CLOCK_CHECK == CLOCK_CHECK - 1 && self.poll.now() >= stop_at {
+                return;
+            }
             let Some(id) = self.run.pop_front() else { return };
             let Some(conn) = self.conns.get_mut(id) else { continue };
             conn.queued = false;
             read_conn(conn, &mut self.world, &mut self.scratch);
+            // Answers leave at once: kept until all have been read, those of a storm of joins add up to megabytes.
+            if conn.out.is_short_answer() && conn.viewer().is_none() && conn.gone.is_none() {
+                write_conn(conn, &mut self.world);
+            }
             if conn.socket.readable && conn.gone.is_none() && !conn.holds() {
                 conn.queued = true;
                 self.run.push_back(id);
@@ -392,6 +429,9 @@ impl Server {
 
     fn on_timers(&mut self) {
         let now = self.world.now;
+        while let Some((kind, count)) = self.world.quiet.left_out(now) {
+            log::warn!(target: kind, "{count} more lines like those before were left out");
+        }
         while let Some(timer) = self.world.timers.pop(now) {
             match timer {
                 Timer::Connection(id) => self.on_deadline(id),
@@ -408,6 +448,7 @@ impl Server {
                     }
                 }
                 Timer::Drain => self.drain_step(),
+                Timer::Upgrade => self.on_upgrade_late(),
                 Timer::Watch => self.on_watch(),
                 Timer::Pithy => self.on_pithy(),
                 Timer::Memory => self.on_memory(),
@@ -432,7 +473,7 @@ impl Server {
                 }
             }
             None => {
-                if let Some(ms) = conn.recheck_ms(&self.world) {
+                if let Some(ms) = conn.recheck_ms() {
                     self.world.timers.set(Timer::Connection(id), now.saturating_add(ms.max(1)));
                 }
             }
@@ -445,7 +486,7 @@ impl Server {
             if conn.socket.writable {
                 self.world.mark(conn);
             } else {
-                conn.blocked_since.get_or_insert(self.world.now);
+                conn.blocked(&mut self.world);
             }
         }
     }
@@ -458,6 +499,11 @@ impl Server {
                         rtmp::evict(conn, &mut self.world);
                     }
                 }
+                Action::Dismiss(id, why) => {
+                    if let Some(conn) = self.conns.get_mut(id) {
+                        rtmp::dismiss(conn, &mut self.world, &why);
+                    }
+                }
                 Action::Resume(id) => {
                     if let Some(conn) = self.conns.get_mut(id) {
                         http::resume(conn, &mut self.world);
@@ -467,9 +513,12 @@ impl Server {
                     }
                 }
                 Action::Start(stream) => {
-                    let waiting =
-                        self.world.hub.get_mut(stream).map(|live| std::mem::take(&mut live.waiting));
-                    for id in waiting.unwrap_or_default() {
+                    let Some(live) = self.world.hub.get_mut(stream) else { continue };
+                    let rest = live.waiting.split_off(live.waiting.len().min(START_BUDGET));
+                    if !rest.is_empty() {
+                        self.later.push(Action::Start(stream));
+                    }
+                    for id in std::mem::replace(&mut live.waiting, rest) {
                         if let Some(conn) = self.conns.get_mut(id) {
                             match conn.role {
                                 Role::Rtmp(_) => rtmp::start_viewer(conn, &mut self.world),
@@ -511,7 +560,7 @@ impl Server {
     fn write(&mut self) {
         let stop_at = self.poll.now().saturating_add(WRITE_MS);
         for n in 0..self.world.dirty.len() {
-            if n % WRITE_CHECK == WRITE_CHECK - 1 && self.poll.now() >= stop_at {
+            if n % CLOCK_CHECK == CLOCK_CHECK - 1 && self.poll.now() >= stop_at {
                 return;
             }
             let Some(id) = self.world.dirty.pop_front() else { return };
@@ -549,7 +598,7 @@ impl Server {
             conn.drop_job(&mut self.world, "the server stops");
         }
         self.world.hub.drop_hls();
-        self.world.disk_writer.drain();
+        self.world.hls.writer.drain();
         log::info!(target: "server", "stopped");
         log::logger().flush();
     }
@@ -618,11 +667,12 @@ fn write_conn(conn: &mut Conn, world: &mut World) {
     let stream = conn.viewer().map(|viewer| viewer.stream);
     let live = stream.and_then(|stream| world.hub.get(stream));
     let before = conn.socket.sent;
-    let flushed = flush(conn, live, &mut world.batches, world.now);
+    let flushed = flush(conn, live, &mut world.batches);
     world.sent = world.sent.saturating_add(conn.socket.sent.saturating_sub(before));
     match flushed {
         Flushed::Done if conn.out.is_empty() => http::flushed(conn, world),
-        Flushed::Done | Flushed::Blocked => {}
+        Flushed::Done => {}
+        Flushed::Blocked => conn.blocked(world),
         Flushed::Again => world.mark(conn),
         Flushed::Over => match conn.role {
             Role::Rtmp(_) => rtmp::viewer_over(conn, world),

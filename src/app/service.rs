@@ -1,16 +1,20 @@
 //! Being a service: the background, the pid file, another user.
 
+use crate::net::handover::READY;
 use crate::net::{log, sys};
 use std::fs::File;
-use std::io::{PipeWriter, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
-/// What the child says when all is open.
-const READY: &str = "ready";
-
-/// The way back to the process that was started from the terminal, which waits for news.
+/// The way back to the process that started this one and waits for news: the one at the terminal, or the one whose place
+/// this one takes.
 #[derive(Debug, Default)]
-pub struct Notice(Option<PipeWriter>);
+pub struct Notice {
+    to: Option<File>,
+    /// The terminal is left once all is open.
+    leave: bool,
+}
 
 /// Goes on in the background, in a new process. The one that was started stays until it hears from there; it ends with
 /// the same status as the start.
@@ -21,7 +25,7 @@ pub fn detach() -> Result<Notice, String> {
     let fail = |error: std::io::Error| format!("cannot run in the background: {error}");
     let (mut reader, writer) = std::io::pipe().map_err(fail)?;
     if sys::fork().map_err(fail)? {
-        return Ok(Notice(Some(writer)));
+        return Ok(Notice { to: Some(OwnedFd::from(writer).into()), leave: true });
     }
     drop(writer);
     let mut news = String::new();
@@ -33,25 +37,32 @@ pub fn detach() -> Result<Notice, String> {
 }
 
 impl Notice {
-    /// The start has succeeded: the terminal is left.
+    /// For the process whose place this one takes.
+    pub fn to_predecessor(to: Option<File>) -> Notice {
+        Notice { to, leave: false }
+    }
+
+    /// The start has succeeded: the terminal is left, if this is to run in the background.
     ///
     /// # Errors
     /// When it cannot be left.
     pub fn ready(self) -> Result<(), String> {
-        let Some(mut writer) = self.0 else { return Ok(()) };
-        log::leave_console().map_err(|error| format!("cannot leave the terminal: {error}"))?;
+        let Some(mut writer) = self.to else { return Ok(()) };
+        if self.leave {
+            log::leave_console().map_err(|error| format!("cannot leave the terminal: {error}"))?;
+        }
         let _ = writer.write_all(READY.as_bytes());
         Ok(())
     }
 
     /// The start has failed. What is left to be told here: nothing where the process at the terminal tells it.
     pub fn failed(self, why: String) -> String {
-        let told = self.0.is_some_and(|mut writer| writer.write_all(why.as_bytes()).is_ok());
+        let told = self.to.is_some_and(|mut writer| writer.write_all(why.as_bytes()).is_ok());
         if told { String::new() } else { why }
     }
 }
 
-/// A pid file that is held; it goes with this value.
+/// A pid file that is held; it goes with this value, unless another process has written its own number there.
 #[derive(Debug)]
 pub struct PidFile {
     path: String,
@@ -82,15 +93,51 @@ impl PidFile {
             if !std::fs::metadata(path).is_ok_and(|data| same(&data)) {
                 continue;
             }
-            file.set_len(0).map_err(fail)?;
-            file.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(fail)?;
+            write_pid(&file).map_err(fail)?;
             return Ok(PidFile { path: path.to_owned(), file });
         }
     }
+
+    /// As [`PidFile::take`], from a process that has it at this path and has handed it over.
+    ///
+    /// # Errors
+    /// As [`PidFile::take`].
+    pub fn take_over(path: &str, held: Option<File>) -> Result<PidFile, String> {
+        let same = |file: &File| {
+            let (a, b) = (file.metadata().ok()?, std::fs::metadata(path).ok()?);
+            ((a.dev(), a.ino()) == (b.dev(), b.ino())).then_some(())
+        };
+        let Some(file) = held.filter(|file| same(file).is_some()) else { return PidFile::take(path) };
+        write_pid(&file).map_err(|error| format!("cannot write the pid file {path}: {error}"))?;
+        Ok(PidFile { path: path.to_owned(), file })
+    }
+
+    /// The file, to hand it over.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Writes our number again: who was to take over has not.
+    pub fn restore(&self) {
+        let _ = write_pid(&self.file);
+    }
+}
+
+/// Whoever reads the first line meanwhile finds a number.
+fn write_pid(file: &File) -> std::io::Result<()> {
+    let text = format!("{}\n", std::process::id());
+    file.write_all_at(text.as_bytes(), 0)?;
+    file.set_len(text.len() as u64)
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
+        let mut bytes = [0; 32];
+        let length = self.file.read_at(&mut bytes, 0).unwrap_or(0);
+        let text = String::from_utf8_lossy(bytes.get(..length).unwrap_or_default()).into_owned();
+        if text.lines().next() != Some(&std::process::id().to_string()) {
+            return;
+        }
         if std::fs::remove_file(&self.path).is_err() {
             let _ = self.file.set_len(0);
         }
@@ -103,6 +150,9 @@ impl Drop for PidFile {
 /// What of it is not possible.
 pub fn become_user(name: &str, pid: Option<&PidFile>) -> Result<(), String> {
     let (user, group) = find_user(name)?;
+    if !sys::is_root() && sys::runs_as(user, group) {
+        return Ok(());
+    }
     if !sys::is_root() {
         return Err(format!("cannot become {name}: only root can become another user"));
     }

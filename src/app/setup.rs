@@ -24,6 +24,11 @@ impl Setup {
         self.file.as_deref().unwrap_or("the built-in configuration")
     }
 
+    /// The file, unless all is built in.
+    pub fn file(&self) -> Option<&str> {
+        self.file.as_deref()
+    }
+
     /// Keeps the file within reach when the working directory changes.
     pub fn make_absolute(&mut self) {
         let absolute = self.file.as_deref().and_then(|file| std::path::absolute(file).ok());
@@ -62,7 +67,7 @@ pub fn log_settings(log: &conf::Log) -> log::Settings {
         place: match log.tank {
             LogTank::Console => log::Place::Console,
             LogTank::File => log::Place::File(log.file.clone()),
-            LogTank::Syslog => log::Place::Syslog(String::from(log::SYSLOG)),
+            LogTank::Syslog => log::Place::Syslog(log.socket.clone()),
         },
         max_size: log.max_size,
         keep: log.keep,
@@ -106,8 +111,14 @@ pub fn faults(loaded: &Loaded) -> Vec<String> {
         tell("access_log", write_fault(&base.join(access)));
     }
     if let Some(user) = &config.user {
-        let need = (!sys::is_root()).then(|| String::from("only root can become another user"));
-        tell("user", super::service::find_user(user).err().or(need));
+        tell(
+            "user",
+            match super::service::find_user(user) {
+                Ok((user, group)) if sys::is_root() || sys::runs_as(user, group) => None,
+                Ok(_) => Some(String::from("only root can become another user")),
+                Err(why) => Some(why),
+            },
+        );
     }
     faults
 }

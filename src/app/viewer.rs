@@ -1,6 +1,7 @@
 //! How a stream is written to a viewer: the one place that calls `write`.
 
 use super::conn::Conn;
+use super::fanout::Phase;
 use super::hub::{Live, StreamId};
 use super::shared::{SLICES, Shared};
 use crate::media::batch::Batches;
@@ -14,6 +15,9 @@ use std::io::IoSlice;
 /// Bytes written to one connection in one turn; what is left is written in the next.
 pub const WRITE_BUDGET: usize = 256 << 10;
 
+/// Bytes of an answer that is written before the next connection is read from.
+const SHORT_ANSWER: usize = 16 << 10;
+
 /// Viewers of a stream from which on runs are batched: below, laying out a run costs more than it saves.
 const BATCH_FROM: usize = 4;
 
@@ -25,7 +29,7 @@ pub struct Viewer {
     /// In which form; `None`: the stream's own.
     pub source: Option<Kindred>,
     /// Its slot in the fan-out.
-    pub phase: usize,
+    pub phase: Phase,
     /// Where it is.
     pub cursor: Cursor,
     /// How it is written to.
@@ -88,6 +92,12 @@ impl Out {
     /// Memory taken by bytes of our own, in bytes.
     pub fn heap(&self) -> usize {
         self.bytes.capacity()
+    }
+
+    /// Whether something waits, and it is of our own making and short.
+    pub fn is_short_answer(&self) -> bool {
+        let own = !self.bytes.is_empty() && self.piece.is_none() && self.shared.is_none();
+        own && self.bytes.len() <= SHORT_ANSWER
     }
 
     /// Bytes that wait.
@@ -177,7 +187,7 @@ impl Out {
 }
 
 /// Writes what is due on a connection. `live` is the stream that it watches.
-pub fn flush(conn: &mut Conn, live: Option<&Live>, batches: &mut Batches, now: u64) -> Flushed {
+pub fn flush(conn: &mut Conn, live: Option<&Live>, batches: &mut Batches) -> Flushed {
     let mut budget = WRITE_BUDGET;
     loop {
         if !conn.socket.writable {
@@ -205,10 +215,7 @@ pub fn flush(conn: &mut Conn, live: Option<&Live>, batches: &mut Batches, now: u
                 budget = budget.saturating_sub(n);
                 conn.blocked_since = None;
             }
-            (Step::Wrote, Io::WouldBlock) => {
-                conn.blocked_since.get_or_insert(now);
-                return Flushed::Blocked;
-            }
+            (Step::Wrote, Io::WouldBlock) => return Flushed::Blocked,
             (Step::Wrote, Io::Closed) => return Flushed::Broken(std::io::ErrorKind::WriteZero),
             (Step::Wrote, Io::Broken(kind)) => return Flushed::Broken(kind),
         }

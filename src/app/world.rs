@@ -5,6 +5,7 @@ use super::files::Store;
 use super::hub::{Hub, StreamId};
 use super::memory::Guard;
 use super::quiet::Quiet;
+use super::rtmp::Home;
 use crate::conf::Config;
 use crate::media::batch::Batches;
 use crate::net::slots::Id;
@@ -27,6 +28,8 @@ pub enum Timer {
     Demo,
     /// The next step of a graceful end.
     Drain,
+    /// The process that is to take over is late.
+    Upgrade,
     /// Look whether the configuration's files have changed.
     Watch,
     /// A line of statistics.
@@ -50,6 +53,8 @@ pub enum Action {
     Hls(StreamId),
     /// The stream is over: its viewers get what is left, then the end.
     End(StreamId),
+    /// This publisher has to go, for this reason.
+    Dismiss(Id, String),
     /// This connection's last answer is written; it may have asked on meanwhile.
     Resume(Id),
     /// Much has come in since the last look at what memory is taken.
@@ -73,14 +78,18 @@ pub struct World {
     pub closing: Vec<Id>,
     /// Work for the loop.
     pub actions: VecDeque<Action>,
-    /// Writes segments to the disk.
-    pub disk_writer: super::hls::DiskWriter,
+    /// What the HLS of all streams shares.
+    pub hls: super::hls::Common,
+    /// Another process has taken over: whoever is here still has to ask there.
+    pub replaced: bool,
     /// Limits repeated log lines.
     pub quiet: Quiet,
     /// Bytes read from all connections.
     pub received: u64,
     /// Bytes written to all connections.
     pub sent: u64,
+    /// What the last RTMP client said in its connect.
+    pub last_home: Option<Rc<Home>>,
     /// Runs of messages, laid out for the viewers who share a place.
     pub batches: Batches,
     /// Files that are being sent, and who reads them.
@@ -100,10 +109,12 @@ impl World {
             dirty: VecDeque::new(),
             closing: Vec::new(),
             actions: VecDeque::new(),
-            disk_writer: super::hls::DiskWriter::default(),
+            hls: super::hls::Common::default(),
+            replaced: false,
             quiet: Quiet::default(),
             received: 0,
             sent: 0,
+            last_home: None,
             batches: Batches::default(),
             files: Store::default(),
             memory: Guard::default(),
@@ -129,8 +140,7 @@ impl World {
     /// Writes a limited log line about a peer's fault.
     pub fn complain(&mut self, kind: &'static str, conn: &Conn, what: &dyn std::fmt::Display) {
         if let Some(left_out) = self.quiet.allow(kind, self.now) {
-            let more =
-                if left_out > 0 { format!(" ({left_out} more like this before)") } else { String::new() };
+            let more = Quiet::more(left_out);
             log::warn!(target: kind, "{} {}: {what}{more}", conn.tag(), conn.peer);
         }
     }

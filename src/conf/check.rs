@@ -74,7 +74,7 @@ impl Set {
 
 struct Checker<'a, 'r, 't, 'l> {
     draft: Draft,
-    /// A vhost with every directive at its default.
+    /// A vhost with every directive at its default, as that of `draft` is between vhosts.
     fresh: Vhost,
     /// Names of vhosts in lower case.
     names: HashSet<String>,
@@ -135,6 +135,10 @@ impl<'a> Checker<'a, '_, '_, '_> {
 
     /// The directives of a block and of what it includes, taken apart where a `;` is missing.
     fn gather(&mut self, context: Context, nodes: Vec<Node<'a>>) -> Vec<Node<'a>> {
+        let plain = |node: &Node<'_>| node.name.text != include::NAME && !node.args.iter().any(may_begin);
+        if nodes.iter().all(plain) {
+            return nodes;
+        }
         let mut whole = Vec::with_capacity(nodes.len());
         for node in self.split(context, nodes) {
             if node.name.text != include::NAME {
@@ -217,19 +221,18 @@ impl<'a> Checker<'a, '_, '_, '_> {
             let message = format!("`{}` is not a host name; a port does not belong to it", clip(name.text));
             self.reports.error(name.span, message, None);
         }
-        let mut vhost = self.fresh.clone();
-        vhost.name = name.text.to_owned();
-        vhost.chunk_size = self.draft.config.chunk_size;
-        self.draft.vhost = vhost;
+        name.text.clone_into(&mut self.draft.vhost.name);
+        self.draft.vhost.chunk_size = self.draft.config.chunk_size;
         let mark = self.mark();
         let inner = self.enter(parent, Context::Vhost, Some(name.text.to_owned()));
         self.block(inner, nodes);
+        let vhost = std::mem::replace(&mut self.draft.vhost, self.fresh.clone());
         if !self.names.insert(name.text.to_ascii_lowercase()) {
             self.forget(mark);
             let message = format!("vhost `{}` stands above already; this one has no effect", clip(name.text));
             self.reports.warn(name.span, message, None);
         } else {
-            self.draft.config.vhosts.push(Rc::new(self.draft.vhost.clone()));
+            self.draft.config.vhosts.push(Rc::new(vhost));
         }
     }
 
@@ -307,7 +310,7 @@ impl<'a> Checker<'a, '_, '_, '_> {
         if srs::has(context, node) {
             if !srs::is_quiet(context, node) {
                 let message = format!("`{name}` is known but not in this build; it has no effect");
-                self.reports.warn(node.name.span, message, None);
+                self.reports.warn(node.name.span, message, srs::reason(node.name.text).map(str::to_owned));
             }
             return;
         }
@@ -332,10 +335,18 @@ fn is_legal(context: Context, name: &str) -> bool {
         || name == include::NAME
 }
 
+/// Whether a word among arguments stands where directives begin.
+fn may_begin(arg: &Token<'_>) -> bool {
+    arg.first && !arg.quoted
+}
+
 /// The argument of `node` that begins another directive, and whether that may stand here.
 fn break_in(context: Context, node: &Node<'_>) -> Option<(usize, bool)> {
+    if !node.args.iter().any(may_begin) {
+        return None;
+    }
     let head = schema::find(context, node.name.text);
-    node.args.iter().enumerate().filter(|(_, arg)| arg.first && !arg.quoted).find_map(|(at, arg)| {
+    node.args.iter().enumerate().filter(|(_, arg)| may_begin(arg)).find_map(|(at, arg)| {
         if at == 0 && head.is_some_and(|d| d.kind.may_be(arg.text)) {
             None
         } else if is_legal(context, arg.text) {

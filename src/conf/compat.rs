@@ -71,6 +71,12 @@ pub(super) fn knows(context: Context, name: &str) -> bool {
     change(context, name).is_some()
 }
 
+/// The names of other versions in `context`.
+#[cfg(test)]
+pub(super) fn names(context: Context) -> impl Iterator<Item = &'static str> {
+    CHANGES.iter().filter(move |(c, ..)| *c == context).map(|(_, old, _)| *old)
+}
+
 /// The old `name` of a directive that has another name now in the same place.
 pub(super) fn same_place(context: Context, name: &str) -> Option<&'static str> {
     let same = |(c, old, change): &&(Context, &str, Change)| {

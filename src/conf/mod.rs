@@ -12,6 +12,8 @@
 
 mod check;
 mod compat;
+#[cfg(test)]
+mod corpus_tests;
 mod effective;
 mod env;
 mod error;
@@ -39,8 +41,8 @@ pub use error::{ConfError, MAX_REPORTS, Severity, Warning};
 pub use parse::{MAX_ARGS, MAX_DEPTH, MAX_FILE, MAX_TOKENS};
 pub use source::{MAX_INCLUDE_DEPTH, MAX_INCLUDED, MAX_TOTAL};
 pub use typed::{
-    Config, DEFAULT_VHOST, Hls, HlsStorage, HlsVariant, HttpRemux, HttpServer, HttpStatic, IpNet, Jitter,
-    Listen, Log, LogTank, NoStream, OnBusy, Play, Publish, Vhost,
+    Config, DEFAULT_VHOST, Hls, HlsOnError, HlsStorage, HlsVariant, HttpRemux, HttpServer, HttpStatic, IpNet,
+    Jitter, Listen, Log, LogTank, NoStream, OnBusy, Play, Publish, Vhost,
 };
 pub use value::Kind;
 

@@ -64,6 +64,10 @@ static NOT_AT_ONCE: &[(Context, Reload, &[&str])] = &[
             "hls_key_file",
             "hls_key_file_path",
             "hls_key_url",
+            "hls_on_error",
+            "hls_ts_floor",
+            "hls_ctx",
+            "hls_ts_ctx",
         ],
     ),
 ];
@@ -100,6 +104,7 @@ static SRS: &[(Context, &str, &str)] = &[
     (Context::Root, "log_max_size", NOT),
     (Context::Root, "log_keep", NOT),
     (Context::Root, "log_ring", NOT),
+    (Context::Root, "log_socket", NOT),
     (Context::Root, "access_log", NOT),
     (Context::Root, "utc_time", SAME),
     (Context::Root, "pithy_print_ms", "10000 by default, and one line for each connection."),
@@ -180,6 +185,10 @@ static SRS: &[(Context, &str, &str)] = &[
     (Context::Hls, "hls_key_file", SAME),
     (Context::Hls, "hls_key_file_path", SAME),
     (Context::Hls, "hls_key_url", SAME),
+    (Context::Hls, "hls_on_error", "the same, but for `ignore`, which ends HLS altogether there."),
+    (Context::Hls, "hls_ts_floor", "the same, but that a number is never used twice."),
+    (Context::Hls, "hls_ctx", "on in SRS 5 and later, which count viewers by it alone; not known before."),
+    (Context::Hls, "hls_ts_ctx", SAME),
 ];
 
 /// How the directive `name` of `context` is in SRS, where that is known.

@@ -134,6 +134,57 @@ fn entry(context: Context, directive: &Directive, out: &mut String) {
     out.push('\n');
 }
 
+/// A file with all directives at their defaults, each with what it does.
+pub fn full() -> String {
+    let mut out = String::from(FULL_HEAD);
+    block(Context::Root, 0, &mut out);
+    out
+}
+
+const FULL_HEAD: &str = "\
+# Every directive, at the default that it has in a file. Made from the table of directives, as docs/directives.md is,
+# which also tells the limits of each value and when a change takes effect. What has no default that could be
+# written is commented out, with what is the case without it. A file needs no more of this than what it wants otherwise; runnel.conf is a better start.
+";
+
+/// Columns of a comment.
+const COLUMNS: usize = 110;
+
+fn block(context: Context, depth: usize, out: &mut String) {
+    let indent = "    ".repeat(depth);
+    for directive in schema::directives(context) {
+        let Directive { name, docs, default, .. } = directive;
+        out.push('\n');
+        comment(&indent, docs, out);
+        let _ = match (&directive.kind, default.strip_prefix('(')) {
+            (Kind::Block(inner) | Kind::NamedBlock(inner), _) => {
+                let named = matches!(directive.kind, Kind::NamedBlock(_));
+                let named = if named { " __defaultVhost__" } else { "" };
+                let _ = writeln!(out, "{indent}{name}{named} {{");
+                block(*inner, depth + 1, out);
+                writeln!(out, "{indent}}}")
+            }
+            (_, Some(words)) => writeln!(out, "{indent}# {name:<20}({words}"),
+            // Said, it would move the log there.
+            _ if *name == "log_file" => writeln!(out, "{indent}# {name:<20}{default};"),
+            _ => writeln!(out, "{indent}{:<22}{default};", format!("{name} ")),
+        };
+    }
+}
+
+fn comment(indent: &str, text: &str, out: &mut String) {
+    let mut line = format!("{indent}#");
+    for word in text.split_whitespace() {
+        if line.len() + 1 + word.len() > COLUMNS {
+            let _ = writeln!(out, "{line}");
+            line = format!("{indent}#");
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    let _ = writeln!(out, "{line}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,15 +224,29 @@ mod tests {
 
     /// After a change of the table: `RUNNEL_UPDATE=1 cargo test --lib reference`.
     #[test]
-    fn the_page_in_docs_is_the_table() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/directives.md");
-        if std::env::var_os("RUNNEL_UPDATE").is_some() {
-            std::fs::write(path, page()).unwrap();
+    fn the_page_in_docs_and_the_full_file_are_the_table() {
+        for (file, text) in [("docs/directives.md", page()), ("conf/full.conf", full())] {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+            if std::env::var_os("RUNNEL_UPDATE").is_some() {
+                std::fs::write(&path, &text).unwrap();
+            }
+            let there = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(
+                there == text,
+                "{file} is not what the table says: RUNNEL_UPDATE=1 cargo test --lib reference"
+            );
         }
-        let there = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            there == page(),
-            "docs/directives.md is not what the table says: RUNNEL_UPDATE=1 cargo test --lib reference"
-        );
+    }
+
+    #[test]
+    fn the_full_file_is_what_a_file_without_a_word_means() {
+        let load = |text: &str| crate::conf::load("full.conf", text).unwrap();
+        let full = load(&full());
+        assert!(full.warnings.is_empty(), "{:?}", full.warnings);
+        assert_eq!(full.config, load("vhost __defaultVhost__ { }").config);
+        for directive in Context::ALL.into_iter().flat_map(schema::directives) {
+            let named = |line: &str| line.trim_start_matches(['#', ' ']).starts_with(directive.name);
+            assert!(super::full().lines().any(named), "{}", directive.name);
+        }
     }
 }

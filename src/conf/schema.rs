@@ -4,12 +4,14 @@
 //! from it. Only what takes effect is here; what SRS knows beyond that is listed in `srs`, and warned of.
 
 mod hls;
+mod http;
+mod stream;
 
 use log::LevelFilter;
 
 use super::error::Reports;
 use super::source::Sources;
-use super::typed::{Draft, Jitter, LogTank, NoStream, OnBusy};
+use super::typed::{Draft, LogTank, NoStream};
 use super::value::{self, HOUR, Kind, SECOND, Value};
 
 /// Where a directive may stand.
@@ -104,12 +106,12 @@ impl Directive {
 pub fn directives(context: Context) -> &'static [Directive] {
     match context {
         Context::Root => ROOT,
-        Context::HttpServer => HTTP_SERVER,
+        Context::HttpServer => http::SERVER,
         Context::Vhost => VHOST,
-        Context::Play => PLAY,
-        Context::Publish => PUBLISH,
-        Context::HttpRemux => HTTP_REMUX,
-        Context::HttpStatic => HTTP_STATIC,
+        Context::Play => stream::PLAY,
+        Context::Publish => stream::PUBLISH,
+        Context::HttpRemux => http::REMUX,
+        Context::HttpStatic => http::STATIC,
         Context::Hls => hls::DIRECTIVES,
     }
 }
@@ -215,7 +217,7 @@ static ROOT: &[Directive] = &[
         aliases: &["srs_log_tank"],
         kind: Kind::Words(&["console", "file", "syslog"]),
         default: "console",
-        docs: "Where the log goes: standard output, `log_file`, or the system's log by its socket `/dev/log`; `file` when only `log_file` is given.",
+        docs: "Where the log goes: standard output, `log_file`, or the system's log by `log_socket`; `file` when only `log_file` is given.",
         set: |d, v| {
             d.config.log.tank = match v.text() {
                 "file" => LogTank::File,
@@ -270,6 +272,14 @@ static ROOT: &[Directive] = &[
         default: "64k",
         docs: "Bytes of the newest log lines that are kept in memory; 0 keeps none.",
         set: |d, v| d.config.log.ring = v.num32(),
+    },
+    Directive {
+        name: "log_socket",
+        aliases: &[],
+        kind: Kind::Text,
+        default: "/dev/log",
+        docs: "The socket of the system's log, for `log_tank syslog`.",
+        set: |d, v| d.config.log.socket = v.text().to_owned(),
     },
     Directive {
         name: "access_log",
@@ -369,49 +379,6 @@ static ROOT: &[Directive] = &[
     },
 ];
 
-static HTTP_SERVER: &[Directive] = &[
-    Directive {
-        name: "enabled",
-        aliases: &[],
-        kind: Kind::Flag,
-        default: "off",
-        docs: "Serve HTTP.",
-        set: |d, v| d.config.http_server.enabled = v.flag(),
-    },
-    Directive {
-        name: "listen",
-        aliases: &[],
-        kind: Kind::Listen,
-        default: "8080",
-        docs: "Where HTTP is served; as `listen` for RTMP.",
-        set: |d, v| d.config.http_server.listen = v.listen(),
-    },
-    Directive {
-        name: "crossdomain",
-        aliases: &[],
-        kind: Kind::Flag,
-        default: "on",
-        docs: "Answer with CORS headers, so that web pages of other hosts can play.",
-        set: |d, v| d.config.http_server.crossdomain = v.flag(),
-    },
-    Directive {
-        name: "page",
-        aliases: &[],
-        kind: Kind::Flag,
-        default: "on",
-        docs: "Serve the page at `/`, where a browser lists and plays the streams of the host that it asks for.",
-        set: |d, v| d.config.http_server.page = v.flag(),
-    },
-    Directive {
-        name: "dir",
-        aliases: &[],
-        kind: Kind::Text,
-        default: "(none)",
-        docs: "The directory whose files are served below `/`, for hosts and paths that no `http_static` serves.",
-        set: |d, v| d.config.http_server.dir = Some(v.text().to_owned()),
-    },
-];
-
 static VHOST: &[Directive] = &[
     Directive {
         name: "enabled",
@@ -501,247 +468,5 @@ static VHOST: &[Directive] = &[
         default: "(absent)",
         docs: "Live streams as HLS.",
         set: nothing,
-    },
-];
-
-static PLAY: &[Directive] = &[
-    Directive {
-        name: "gop_cache",
-        aliases: &[],
-        kind: Kind::Flag,
-        default: "on",
-        docs: "Start a viewer at the last keyframe, with a picture at once, instead of at the next.",
-        set: |d, v| d.vhost.play.gop_cache = v.flag(),
-    },
-    Directive {
-        name: "gop_cache_max_frames",
-        aliases: &[],
-        kind: Kind::Count { min: 0, max: 1_000_000 },
-        default: "2500",
-        docs: "Frames kept of a stream at most; 0 sets no such limit.",
-        set: |d, v| d.vhost.play.gop_cache_max_frames = v.num32(),
-    },
-    Directive {
-        name: "queue_length",
-        aliases: &[],
-        kind: Kind::Time { unit: SECOND, min: 100, max: HOUR },
-        default: "30",
-        docs: "Time kept of a stream, so how far a viewer may fall behind before frames are skipped.",
-        set: |d, v| d.vhost.play.queue_length_ms = v.num(),
-    },
-    Directive {
-        name: "queue_bytes",
-        aliases: &[],
-        kind: Kind::Size { min: 64 << 10, max: 1 << 30, usual: (64 << 10, 1 << 30) },
-        default: "32m",
-        docs: "Bytes kept of a stream at most.",
-        set: |d, v| d.vhost.play.queue_bytes = v.num(),
-    },
-    Directive {
-        name: "time_jitter",
-        aliases: &[],
-        kind: Kind::Words(&["full", "zero", "off"]),
-        default: "full",
-        docs: "Timestamps for viewers: `full` starts at zero and mends jumps, `zero` only starts at zero, `off` sends them as published.",
-        set: |d, v| {
-            d.vhost.play.time_jitter = match v.text() {
-                "full" => Jitter::Full,
-                "zero" => Jitter::Zero,
-                _ => Jitter::Off,
-            };
-        },
-    },
-    Directive {
-        name: "mw_latency",
-        aliases: &[],
-        kind: Kind::Time { unit: 1, min: 0, max: 10 * SECOND },
-        default: "350",
-        docs: "How long messages are gathered before they are written together; less costs more processor time.",
-        set: |d, v| d.vhost.play.mw_latency_ms = v.num32(),
-    },
-    Directive {
-        name: "send_timeout",
-        aliases: &[],
-        kind: Kind::Time { unit: SECOND, min: SECOND, max: HOUR },
-        default: "30s",
-        docs: "Close a viewer who takes nothing for this long.",
-        set: |d, v| d.vhost.play.send_timeout_ms = v.num(),
-    },
-    Directive {
-        name: "send_buffer",
-        aliases: &[],
-        kind: Kind::Size { min: 0, max: 16 << 20, usual: (0, 16 << 20) },
-        default: "128k",
-        docs: "Bytes that the kernel may hold for a viewer; 0 leaves it to the kernel.",
-        set: |d, v| d.vhost.play.send_buffer = v.num32(),
-    },
-    Directive {
-        name: "no_stream",
-        aliases: &[],
-        kind: Kind::Words(NO_STREAM),
-        default: "wait",
-        docs: "A player of a stream that nobody publishes waits, or is told at once that there is none.",
-        set: |d, v| d.vhost.play.no_stream = no_stream(v),
-    },
-    Directive {
-        name: "wait",
-        aliases: &[],
-        kind: Kind::Time { unit: SECOND, min: 0, max: HOUR },
-        default: "10s",
-        docs: "How long such a player waits.",
-        set: |d, v| d.vhost.play.no_stream_wait_ms = v.num(),
-    },
-];
-
-static PUBLISH: &[Directive] = &[
-    Directive {
-        name: "on_busy",
-        aliases: &[],
-        kind: Kind::Words(&["takeover_same_ip", "takeover", "reject"]),
-        default: "takeover_same_ip",
-        docs: "A second publisher of a name in use takes it over if it comes from the same address, takes it over always, or is refused.",
-        set: |d, v| {
-            d.vhost.publish.on_busy = match v.text() {
-                "reject" => OnBusy::Reject,
-                "takeover" => OnBusy::Takeover,
-                _ => OnBusy::TakeoverSameIp,
-            };
-        },
-    },
-    Directive {
-        name: "resume_wait",
-        aliases: &[],
-        kind: Kind::Time { unit: SECOND, min: 0, max: HOUR },
-        default: "15s",
-        docs: "How long viewers are kept when the publisher is gone, in case it comes back.",
-        set: |d, v| d.vhost.publish.resume_wait_ms = v.num(),
-    },
-    Directive {
-        name: "firstpkt_timeout",
-        aliases: &[],
-        kind: Kind::Time { unit: 1, min: 100, max: HOUR },
-        default: "20000",
-        docs: "How long a publisher may take to send its first media.",
-        set: |d, v| d.vhost.publish.firstpkt_timeout_ms = v.num(),
-    },
-    Directive {
-        name: "normal_timeout",
-        aliases: &[],
-        kind: Kind::Time { unit: 1, min: 100, max: HOUR },
-        default: "5000",
-        docs: "Close a publisher who sends nothing for this long.",
-        set: |d, v| d.vhost.publish.normal_timeout_ms = v.num(),
-    },
-];
-
-static HTTP_REMUX: &[Directive] = &[
-    Directive {
-        name: "enabled",
-        aliases: &[],
-        kind: Kind::Flag,
-        default: "off",
-        docs: "Serve the streams of this vhost over HTTP; `http_server` must be on too.",
-        set: |d, v| d.vhost.http_remux.enabled = v.flag(),
-    },
-    Directive {
-        name: "mount",
-        aliases: &[],
-        kind: Kind::Mounts,
-        default: "[vhost]/[app]/[stream].flv [vhost]/[app]/[stream].ts [vhost]/[app]/[stream].aac \
-                  [vhost]/[app]/[stream].mp3 [vhost]/[app]/[stream].mp4",
-        docs: "The URLs of the streams: host and path. The extension names the container; every stream can be had in \
-               all of them at once.",
-        set: |d, v| d.vhost.http_remux.mounts = v.mounts(),
-    },
-    Directive {
-        name: "chunked",
-        aliases: &[],
-        kind: Kind::Flag,
-        default: "on",
-        docs: "Chunked transfer coding for HTTP/1.1; off, for old players, ends the response by closing.",
-        set: |d, v| d.vhost.http_remux.chunked = v.flag(),
-    },
-    Directive {
-        name: "no_stream",
-        aliases: &[],
-        kind: Kind::Words(NO_STREAM),
-        default: "wait",
-        docs: "A request for a stream that nobody publishes waits, or gets 404 at once.",
-        set: |d, v| d.vhost.http_remux.no_stream = no_stream(v),
-    },
-    Directive {
-        name: "wait",
-        aliases: &[],
-        kind: Kind::Time { unit: SECOND, min: 0, max: HOUR },
-        default: "10s",
-        docs: "How long such a request waits before it gets 404.",
-        set: |d, v| d.vhost.http_remux.wait_ms = v.num(),
-    },
-    Directive {
-        name: "has_audio",
-        aliases: &[],
-        kind: Kind::Flag,
-        default: "(not said)",
-        docs: "Say in the FLV header that the stream has audio, or that it has none.",
-        set: |d, v| d.vhost.http_remux.has_audio = Some(v.flag()),
-    },
-    Directive {
-        name: "has_video",
-        aliases: &[],
-        kind: Kind::Flag,
-        default: "(not said)",
-        docs: "Say in the FLV header that the stream has video, or that it has none.",
-        set: |d, v| d.vhost.http_remux.has_video = Some(v.flag()),
-    },
-    Directive {
-        name: "fast_cache",
-        aliases: &[],
-        kind: Kind::Time { unit: SECOND, min: 0, max: 60 * SECOND },
-        default: "0",
-        docs: "Seconds of sound that a viewer of .aac or .mp3 is sent at once.",
-        set: |d, v| d.vhost.http_remux.fast_cache_ms = v.num(),
-    },
-    Directive {
-        name: "drop_if_not_match",
-        aliases: &[],
-        kind: Kind::Flag,
-        default: "on",
-        docs: "Leave out the frames of a track that the FLV header denies.",
-        set: |d, v| d.vhost.http_remux.drop_if_not_match = v.flag(),
-    },
-    Directive {
-        name: "guess_has_av",
-        aliases: &[],
-        kind: Kind::Flag,
-        default: "on",
-        docs: "Make the FLV header from what the stream carries where `has_audio` and `has_video` do not say.",
-        set: |d, v| d.vhost.http_remux.guess_has_av = v.flag(),
-    },
-];
-
-static HTTP_STATIC: &[Directive] = &[
-    Directive {
-        name: "enabled",
-        aliases: &[],
-        kind: Kind::Flag,
-        default: "off",
-        docs: "Serve files to those who ask for this vhost; `http_server` must be on too.",
-        set: |d, v| d.vhost.http_static.enabled = v.flag(),
-    },
-    Directive {
-        name: "mount",
-        aliases: &[],
-        kind: Kind::Prefix,
-        default: "[vhost]/",
-        docs: "The URL below which the files are: host and path.",
-        set: |d, v| d.vhost.http_static.mount = v.text().to_owned(),
-    },
-    Directive {
-        name: "dir",
-        aliases: &[],
-        kind: Kind::Text,
-        default: "./objs/nginx/html",
-        docs: "The directory of the files.",
-        set: |d, v| d.vhost.http_static.dir = v.text().to_owned(),
     },
 ];

@@ -109,17 +109,7 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("try_annexb_first", Never),
         ],
     ),
-    (
-        Context::Hls,
-        &[
-            ("hls_ctx", Never),
-            ("hls_dts_directly", At("on")),
-            ("hls_nb_notify", Never),
-            ("hls_on_error", At("continue")),
-            ("hls_ts_ctx", Never),
-            ("hls_ts_floor", At("off")),
-        ],
-    ),
+    (Context::Hls, &[("hls_dts_directly", At("on")), ("hls_nb_notify", Never)]),
 ];
 
 /// What stands inside those blocks; used to tell where a misplaced directive belongs.
@@ -147,6 +137,12 @@ static INSIDE: &[(&str, &str)] = &[
     ),
 ];
 
+/// What stands inside blocks of SRS: the block, and its directives.
+#[cfg(test)]
+pub(super) fn inside() -> impl Iterator<Item = (&'static str, &'static str)> {
+    INSIDE.iter().copied()
+}
+
 /// The names known in `context`.
 pub(super) fn names(context: Context) -> impl Iterator<Item = &'static str> {
     KNOWN.iter().filter(move |(c, _)| *c == context).flat_map(|(_, list)| list.iter().map(|(name, _)| *name))
@@ -172,6 +168,17 @@ pub(super) fn advice(name: &str) -> Option<String> {
         _ => return None,
     };
     Some(advice.to_owned())
+}
+
+/// Why a directive of SRS has no effect here, where there is more to it than that it is not built.
+pub(super) fn reason(name: &str) -> Option<&'static str> {
+    match name {
+        "hls_dts_directly" => {
+            Some("times are the encoder's, as with `on`; none are made up from sound samples")
+        }
+        "hls_nb_notify" => Some("no answer to `on_hls_notify` is read, so there is no limit to set"),
+        _ => None,
+    }
 }
 
 /// The block that `name` belongs in, if SRS has it inside a block that this build has not.

@@ -15,7 +15,7 @@ fn config(text: &str) -> Config {
 
 #[test]
 fn the_sample_for_routers_keeps_less_than_the_defaults() {
-    let router = config(include_str!("../../conf/router.conf"));
+    let router = config(include_str!("../../conf/openwrt.conf"));
     let (small, usual) = (&router.vhosts[0].play, &Vhost::default().play);
     assert!(small.queue_bytes < usual.queue_bytes && small.send_buffer < usual.send_buffer);
     assert!(router.max_connections < Config::default().max_connections);
@@ -360,7 +360,7 @@ fn what_hls_cannot_do_is_an_error_at_its_place() {
         let errors = hls(text);
         assert!(errors.len() == 1 && errors[0].contains(part), "{text}: {errors:?}");
     }
-    let (_, warnings) = warned("vhost a { hls { enabled on; hls_ctx off; } }");
+    let (_, warnings) = warned("vhost a { hls { enabled on; hls_nb_notify 64; } }");
     assert_eq!(warnings.len(), 2, "{warnings:?}");
 }
 
@@ -741,4 +741,30 @@ fn a_budget_of_memory_too_small_for_one_stream_is_warned_of() {
     assert!(warnings("max_memory 2m;", "play { gop_cache_max_frames 300; }").is_empty());
     let hls = "hls { enabled on; hls_window 60s; hls_storage disk; }";
     assert!(warnings("max_memory 8m;", hls).is_empty(), "files take no memory");
+}
+
+/// Sixteen times as many vhosts take about sixteen times as long, not 256 times: the loop waits for a reload.
+#[test]
+fn the_time_to_load_grows_as_the_file_does() {
+    let file = |vhosts: u32| -> String {
+        let one = |n: u32| {
+            format!(
+                "vhost v{n}.example.com {{ play {{ gop_cache on; }} http_remux {{ mount [vhost]/[app]/[stream].flv; }} }}\n"
+            )
+        };
+        (0..vhosts).map(one).collect()
+    };
+    // Processor time of this thread in nanoseconds: what else runs on the machine does not count.
+    let used = || -> Option<f64> {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+        text.split(' ').next()?.parse().ok()
+    };
+    let time = |text: &str, rounds: u32| -> Option<f64> {
+        let start = used()?;
+        (0..rounds).for_each(|_| assert!(load("t", text).is_ok()));
+        Some((used()? - start) / f64::from(rounds))
+    };
+    let (Some(small), Some(large)) = (time(&file(400), 16), time(&file(6400), 1)) else { return };
+    let ratio = large / small.max(1.0);
+    assert!(large == 0.0 || ratio < 100.0, "16 times the vhosts take {ratio:.0} times as long");
 }

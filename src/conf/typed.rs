@@ -97,6 +97,8 @@ pub struct Log {
     pub keep: u32,
     /// `log_ring`: bytes of lines kept in memory. Default 64 KiB.
     pub ring: u32,
+    /// `log_socket`: where `tank` `Syslog` writes to. Default `/dev/log`.
+    pub socket: String,
     /// `access_log`. Default: none.
     pub access: Option<String>,
     /// `utc_time`. Default off.
@@ -290,6 +292,14 @@ pub struct Hls {
     pub key_file_path: Option<String>,
     /// `hls_key_url`: what keys' URLs begin with. Default empty: relative.
     pub key_url: String,
+    /// `hls_on_error`: what happens when there can be no segment. Default continue.
+    pub on_error: HlsOnError,
+    /// `hls_ts_floor`: `[timestamp]` counts fragments. Default off.
+    pub ts_floor: bool,
+    /// `hls_ctx`: each viewer gets a number in its playlist's address. Default off.
+    pub ctx: bool,
+    /// `hls_ts_ctx`: with `hls_ctx`, segments' addresses have it too. Default on.
+    pub ts_ctx: bool,
 }
 
 /// `hls_variant`: what segments are.
@@ -301,6 +311,17 @@ pub enum HlsVariant {
     Fmp4,
     /// Fragmented MP4 in parts.
     LowLatency,
+}
+
+/// `hls_on_error`: what happens when a segment cannot be made or written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HlsOnError {
+    /// The stream's files end.
+    Ignore,
+    /// The publisher is sent away.
+    Disconnect,
+    /// What can be written is written.
+    Continue,
 }
 
 /// `hls_storage`: where segments are kept.
@@ -359,6 +380,11 @@ impl Default for Config {
 }
 
 impl Hls {
+    /// Whether the addresses of segments tell the viewer.
+    pub fn marks_segments(&self) -> bool {
+        self.ctx && self.ts_ctx
+    }
+
     /// Short segments, for a delay of some six seconds; with encoders that make a keyframe each ten seconds, too, every
     /// segment begins with one.
     fn short(self) -> Hls {
@@ -408,6 +434,7 @@ const BLANK: Config = Config {
         max_size: 0,
         keep: 0,
         ring: 0,
+        socket: String::new(),
         access: None,
         utc: false,
         pithy_ms: 0,
@@ -494,6 +521,10 @@ const BLANK_VHOST: Vhost = Vhost {
         key_file: String::new(),
         key_file_path: None,
         key_url: String::new(),
+        on_error: HlsOnError::Continue,
+        ts_floor: false,
+        ctx: false,
+        ts_ctx: false,
     },
 };
 

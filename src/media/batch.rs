@@ -12,8 +12,10 @@ use super::feed::Feed;
 use super::frame::Frame;
 use super::mux::{Format, Gather, SCRATCH, Unit};
 
-/// Batches kept at one time, for all streams.
+/// Batches kept at one time, for all streams,
 pub const SLOTS: usize = 4;
+/// and for one feed in one format: the viewers of a phase, and joiners among them.
+const ALIKE: usize = 2;
 /// Bytes in a batch. Longer runs (a joiner's GOP) are written from the frames themselves.
 pub const MAX_BYTES: usize = 128 << 10;
 
@@ -91,6 +93,11 @@ impl Batch {
         if size > MAX_BYTES {
             return None;
         }
+        if self.bytes.capacity() > size.saturating_mul(2) {
+            // A run of a joiner or a keyframe was here; runs between keyframes are much shorter.
+            self.bytes = Vec::new();
+        }
+        self.bytes.reserve_exact(size);
         for frame in frames() {
             let unit = Unit::of(frame, time(frame));
             let start = self.bytes.len() as u32;
@@ -150,13 +157,16 @@ impl Batches {
         batch.fits(base).then_some(batch)
     }
 
-    /// Builds in the slot that was not used for the longest time.
+    /// Builds in the slot that was not used for the longest time, of the same feed and format if those have their share.
     fn make(&mut self, key: Key, feed: &Feed, base: u64) -> Option<usize> {
-        if self.slots.len() < SLOTS {
+        let alike = |batch: &Batch| (batch.key.feed, batch.key.format) == (key.feed, key.format);
+        let full = self.slots.iter().filter(|batch| alike(batch)).count() >= ALIKE;
+        if self.slots.len() < SLOTS && !full {
             let (bytes, ends, stamps) = (Vec::new(), Vec::new(), Vec::new());
             self.slots.push(Batch { key, bytes, ends, stamps, span: (0, 0), base, used: 0 });
         }
-        let at = (0..self.slots.len()).min_by_key(|at| self.slots.get(*at).map_or(0, |batch| batch.used))?;
+        let slots = self.slots.iter().enumerate().filter(|(_, batch)| !full || alike(batch));
+        let at = slots.min_by_key(|(_, batch)| batch.used)?.0;
         let batch = self.slots.get_mut(at)?;
         batch.key = key;
         if batch.build(feed, base).is_some() {

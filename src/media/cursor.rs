@@ -122,7 +122,8 @@ pub struct Cursor {
     filter: Filter,
     /// Time of what was sent last; while a start is looked for, when that began.
     last_sent_dts: u64,
-    skipped: Skipped,
+    /// Most viewers miss nothing.
+    skipped: Option<Box<Skipped>>,
 }
 
 impl Cursor {
@@ -142,7 +143,7 @@ impl Cursor {
             version: 0,
             filter,
             last_sent_dts: feed.newest().map_or(NEVER, |frame| frame.dts),
-            skipped: Skipped::default(),
+            skipped: None,
         }
     }
 
@@ -153,7 +154,7 @@ impl Cursor {
 
     /// What was left out because this viewer was slow.
     pub fn skipped(&self) -> Skipped {
-        self.skipped
+        self.skipped.as_deref().copied().unwrap_or_default()
     }
 
     /// Whether a message is partly sent, so that nothing else may be written before its rest.
@@ -220,10 +221,11 @@ impl Cursor {
 
     fn leap(&mut self, feed: &Feed, to: u64, slow: bool) {
         if slow && self.started {
-            self.skipped.times = self.skipped.times.saturating_add(1);
-            self.skipped.frames = self.skipped.frames.saturating_add(to.saturating_sub(self.next));
             let dts = feed.get(to).or(feed.newest()).map_or(self.last_sent_dts, |frame| frame.dts);
-            self.skipped.ms = self.skipped.ms.saturating_add(dts.saturating_sub(self.last_sent_dts));
+            let skipped = self.skipped.get_or_insert_default();
+            skipped.times = skipped.times.saturating_add(1);
+            skipped.frames = skipped.frames.saturating_add(to.saturating_sub(self.next));
+            skipped.ms = skipped.ms.saturating_add(dts.saturating_sub(self.last_sent_dts));
         }
         if !matches!(self.at, At::Waiting) {
             self.last_sent_dts = feed.newest().map_or(self.last_sent_dts, |frame| frame.dts);

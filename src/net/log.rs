@@ -17,10 +17,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The socket of the system's log.
-pub const SYSLOG: &str = "/dev/log";
 /// Bytes of a line for the system's log; most take no more in a datagram.
 const MAX_SYSLOG: usize = 1024;
 /// The facility "daemon".
@@ -65,6 +62,9 @@ enum Sink {
     None,
 }
 
+/// Bytes that keeping a line in memory takes beside its text.
+const LINE_COST: usize = 32;
+
 struct State {
     sink: Sink,
     access: Option<LogFile>,
@@ -73,7 +73,7 @@ struct State {
     /// Standard output and error follow the log: the start is over, and what is said there now (a panic) is for the log.
     captured: bool,
     utc: bool,
-    ring: VecDeque<String>,
+    ring: VecDeque<Box<str>>,
     ring_bytes: usize,
     ring_max: usize,
 }
@@ -175,6 +175,22 @@ pub fn leave_console() -> io::Result<()> {
     Ok(())
 }
 
+/// Another process writes to the same files now and sees to their size; this one only adds to them.
+pub fn leave_files() {
+    let mut state = state();
+    if let Sink::File(log) = &mut state.sink {
+        log.max = 0;
+    }
+    if let Some(log) = &mut state.access {
+        log.max = 0;
+    }
+}
+
+/// What standard output was at the start, for a program that is to write there too.
+pub fn console() -> Option<File> {
+    state().console.as_ref()?.try_clone().ok()
+}
+
 /// Gives the log's files to a user and a group, who will have to open them again.
 ///
 /// # Errors
@@ -189,7 +205,7 @@ pub fn give_to(user: u32, group: u32) -> io::Result<()> {
 
 /// The newest lines, oldest first.
 pub fn recent() -> Vec<String> {
-    state().ring.iter().cloned().collect()
+    state().ring.iter().map(|line| line.to_string()).collect()
 }
 
 /// Whether there is an access log.
@@ -276,8 +292,8 @@ impl State {
             Sink::Console(None) | Sink::None => {}
         }
         if self.ring_max > 0 {
-            self.ring_bytes = self.ring_bytes.saturating_add(line.len());
-            self.ring.push_back(line);
+            self.ring_bytes = self.ring_bytes.saturating_add(line.len() + LINE_COST);
+            self.ring.push_back(line.into());
             self.trim_ring();
         }
     }
@@ -285,7 +301,7 @@ impl State {
     fn trim_ring(&mut self) {
         while self.ring_bytes > self.ring_max {
             let Some(line) = self.ring.pop_front() else { break };
-            self.ring_bytes = self.ring_bytes.saturating_sub(line.len());
+            self.ring_bytes = self.ring_bytes.saturating_sub(line.len() + LINE_COST);
         }
     }
 }
@@ -332,7 +348,7 @@ struct Time {
 
 impl Time {
     fn now(utc: bool) -> Time {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = sys::unix_time();
         let split = if utc { sys::utc_time } else { sys::local_time };
         let (year, month, day, hour, minute, second) = split(since.as_secs());
         Time { year, month, day, hour, minute, second, millis: since.subsec_millis() }
@@ -383,15 +399,16 @@ mod tests {
             utc: true,
             ring: VecDeque::new(),
             ring_bytes: 0,
-            ring_max: 1000,
+            ring_max: 2000,
         };
         let simple = SimpleLogger::new();
         for n in 0..1000 {
             let record = |args| Record::builder().level(Level::Info).target("t").args(args).build();
             state.log(&record(format_args!("line {n}")), &simple);
             assert!(
-                state.ring_bytes <= 1000
-                    && state.ring.iter().map(String::len).sum::<usize>() == state.ring_bytes
+                state.ring_bytes <= 2000
+                    && state.ring.iter().map(|line| line.len() + LINE_COST).sum::<usize>()
+                        == state.ring_bytes
             );
         }
         assert!(state.ring.len() > 10);

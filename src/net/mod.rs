@@ -6,10 +6,12 @@
 pub mod clock;
 pub mod disk;
 pub mod files;
+pub mod handover;
 pub mod listener;
 pub mod log;
 pub mod logfile;
 pub mod memory;
+pub mod notify;
 pub mod owner;
 pub mod poll;
 pub mod signals;

@@ -20,6 +20,8 @@ pub enum Who {
     Signals,
     /// Whoever finds that a helper thread has an answer.
     Waker,
+    /// The process that is to take over.
+    Successor,
     /// A connection.
     Connection(Id),
 }
@@ -34,6 +36,7 @@ impl Who {
             Who::Listener(n) => SPECIAL + 1 + n,
             Who::Signals => SPECIAL,
             Who::Waker => SPECIAL + 1 + MAX_LISTENERS,
+            Who::Successor => SPECIAL + 2 + MAX_LISTENERS,
             Who::Connection(id) => id.token(),
         })
     }
@@ -43,6 +46,7 @@ impl Who {
             Some(0) => Who::Signals,
             Some(n) if n <= MAX_LISTENERS => Who::Listener(n - 1),
             Some(n) if n == MAX_LISTENERS + 1 => Who::Waker,
+            Some(n) if n == MAX_LISTENERS + 2 => Who::Successor,
             _ => Who::Connection(Id::from_token(token)),
         }
     }
@@ -82,7 +86,12 @@ impl Poll {
 
     /// Milliseconds since the poll was made, on a clock that never steps.
     pub fn now(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.now_us() / 1000
+    }
+
+    /// The same in microseconds.
+    pub fn now_us(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Watches a source for reading and writing.
@@ -146,11 +155,13 @@ mod tests {
 
     #[test]
     fn tokens_of_listeners_and_signals_never_meet_those_of_connections() {
-        for who in [Who::Signals, Who::Waker, Who::Listener(0), Who::Listener(MAX_LISTENERS - 1)] {
+        for who in
+            [Who::Signals, Who::Waker, Who::Successor, Who::Listener(0), Who::Listener(MAX_LISTENERS - 1)]
+        {
             assert_eq!(Who::from_token(who.token()), who);
         }
         let id = Id::from_token(5 | (7 << 20));
         assert_eq!(Who::from_token(Who::Connection(id).token()), Who::Connection(id));
-        const { assert!(SPECIAL + MAX_LISTENERS + 1 < 1 << 20) };
+        const { assert!(SPECIAL + MAX_LISTENERS + 2 < 1 << 20) };
     }
 }

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use mio::net::UnixStream;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,14 +18,17 @@ pub enum Signal {
     ReopenLog,
     /// SIGHUP: read the configuration again.
     Reload,
+    /// SIGUSR2: start the program again and hand over to it.
+    Upgrade,
 }
 
-const WATCHED: [(i32, Signal); 5] = [
+const WATCHED: [(i32, Signal); 6] = [
     (SIGTERM, Signal::Stop),
     (SIGINT, Signal::Stop),
     (SIGQUIT, Signal::Drain),
     (SIGUSR1, Signal::ReopenLog),
     (SIGHUP, Signal::Reload),
+    (SIGUSR2, Signal::Upgrade),
 ];
 
 /// The signals of this process.

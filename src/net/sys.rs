@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
@@ -35,8 +35,7 @@ pub fn random(into: &mut [u8]) {
     if usize::try_from(got).is_ok_and(|got| got == into.len()) {
         return;
     }
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let mut state = since.as_nanos() as u64 | 1;
+    let mut state = unix_time().as_nanos() as u64 | 1;
     for byte in into {
         state ^= state << 13;
         state ^= state >> 7;
@@ -92,6 +91,60 @@ pub fn may_write(path: &std::path::Path) -> bool {
     let Ok(path) = std::ffi::CString::new(path.as_os_str().as_bytes()) else { return false };
     // SAFETY: a valid C string; the call only looks.
     unsafe { libc::access(path.as_ptr(), libc::W_OK) == 0 }
+}
+
+/// Whether this process may change to the directory `path`.
+pub fn may_enter(path: &Path) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    // SAFETY: a valid C string; the call only looks.
+    unsafe { libc::access(path.as_ptr(), libc::X_OK) == 0 }
+}
+
+/// A copy of a descriptor that programs started from now on inherit, until it is dropped.
+///
+/// # Errors
+/// What the system says.
+pub fn inheritable(file: &impl AsFd) -> io::Result<OwnedFd> {
+    // SAFETY: the descriptor is open through the call.
+    match unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_DUPFD, FIRST_FREE) } {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: the call succeeded, so the descriptor is open, and nobody else has it.
+        fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+    }
+}
+
+/// The first descriptor after standard input, output and error.
+const FIRST_FREE: RawFd = 3;
+
+/// The descriptor `number` that the process was started with; it is not inherited any further. To be called before the
+/// program has opened anything, once for each number.
+///
+/// # Errors
+/// When there is none, when it is one of the three standard ones, or when it was opened by this program itself.
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    let none = || io::Error::from(io::ErrorKind::NotFound);
+    if number < FIRST_FREE {
+        return Err(none());
+    }
+    // SAFETY: harmless for any number; what is not open gives an error.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    // All that this program opens is closed on exec, so what is not was there at its start, and has no owner yet.
+    if flags < 0 || flags & libc::FD_CLOEXEC != 0 {
+        return Err(none());
+    }
+    // SAFETY: the descriptor is open, as was just seen; setting the flag makes a second call for it fail.
+    unsafe {
+        if libc::fcntl(number, libc::F_SETFD, flags | libc::FD_CLOEXEC) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(number))
+    }
+}
+
+/// Whether the process runs as this user and group already.
+pub fn runs_as(user: u32, group: u32) -> bool {
+    // SAFETY: these have no memory effects.
+    unsafe { libc::geteuid() == user && libc::getegid() == group }
 }
 
 /// Locks `file` for as long as it, or a copy of it in a child, is open. `false`: another process has it.
@@ -161,33 +214,84 @@ pub fn give_to(file: &std::fs::File, user: u32, group: u32) -> io::Result<()> {
     }
 }
 
+/// The calls of the C library that take a time, beyond 2038 too. On 32-bit machines the plain names in musl (1.2) and
+/// glibc (2.34) are for programs with 32 bits of time, and fail or wrap then; std (with musl) and the crate libc know no
+/// others.
+#[cfg(target_pointer_width = "32")]
+mod time {
+    /// `struct timespec` with 64 bits of time: the nanoseconds stand in the low half of that word, whichever comes first.
+    #[repr(C)]
+    struct Timespec64 {
+        seconds: i64,
+        nanoseconds: i64,
+    }
+
+    unsafe extern "C" {
+        fn __clock_gettime64(clock: libc::c_int, time: *mut Timespec64) -> libc::c_int;
+        fn __localtime64_r(time: *const i64, into: *mut libc::tm) -> *mut libc::tm;
+    }
+
+    pub(super) fn now() -> std::time::Duration {
+        let mut time = Timespec64 { seconds: 0, nanoseconds: 0 };
+        // SAFETY: the C library writes one timespec, which is what this is (see its `struct timespec`).
+        if unsafe { __clock_gettime64(libc::CLOCK_REALTIME, &mut time) } != 0 {
+            return std::time::Duration::ZERO;
+        }
+        let nanoseconds = (time.nanoseconds & 0xffff_ffff) as u32;
+        std::time::Duration::new(u64::try_from(time.seconds).unwrap_or(0), nanoseconds.min(999_999_999))
+    }
+
+    pub(super) fn local(unix_seconds: u64, into: &mut libc::tm) {
+        let time = i64::try_from(unix_seconds).unwrap_or(i64::MAX);
+        // SAFETY: both live through the call; `struct tm` is the same for both widths of time.
+        unsafe { __localtime64_r(&time, into) };
+    }
+}
+
+#[cfg(not(target_pointer_width = "32"))]
+mod time {
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    pub(super) fn now() -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    pub(super) fn local(unix_seconds: u64, into: &mut libc::tm) {
+        #[allow(deprecated)] // because its width will change, where it is not this
+        let time = libc::time_t::try_from(unix_seconds).unwrap_or(libc::time_t::MAX);
+        // SAFETY: both live through the call.
+        unsafe { libc::localtime_r(&time, into) };
+    }
+}
+
+/// Time since 1970; zero while the clock is before that.
+pub fn unix_time() -> std::time::Duration {
+    time::now()
+}
+
 /// Date and time of a Unix time in UTC, as (year, month, day, hour, minute, second).
 pub fn utc_time(unix_seconds: u64) -> (i32, u32, u32, u32, u32, u32) {
-    broken_down(unix_seconds, true)
+    let (days, seconds) = (unix_seconds / 86_400, (unix_seconds % 86_400) as u32);
+    // Days are counted from 1 March of year 0, so that the day in doubt, 29 February, is the last of its year.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = (day - (153 * month + 2) / 5) as u32 + 1;
+    let (month, later) = if month < 10 { (month as u32 + 3, 0) } else { (month as u32 - 9, 1) };
+    let year = i32::try_from(era * 400 + year + later).unwrap_or(i32::MAX);
+    (year, month, day, seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
 /// Local date and time of a Unix time, as (year, month, day, hour, minute, second).
 pub fn local_time(unix_seconds: u64) -> (i32, u32, u32, u32, u32, u32) {
-    broken_down(unix_seconds, false)
-}
-
-fn broken_down(unix_seconds: u64, utc: bool) -> (i32, u32, u32, u32, u32, u32) {
-    // SAFETY: an all-zero `tm` is valid (its pointer may be null), and both pointers live through the call.
-    let tm = unsafe {
-        let mut tm: libc::tm = std::mem::zeroed();
-        // 32 bits wide on some targets, and deprecated on musl because that will change.
-        #[allow(clippy::unnecessary_cast, deprecated)]
-        let time = unix_seconds as libc::time_t;
-        if utc {
-            libc::gmtime_r(&time, &mut tm);
-        } else {
-            libc::localtime_r(&time, &mut tm);
-        }
-        tm
-    };
+    // SAFETY: an all-zero `tm` is valid (its pointer may be null).
+    let mut tm: libc::tm = unsafe { std::mem::zeroed() };
+    time::local(unix_seconds, &mut tm);
     let part = |value: i32| u32::try_from(value).unwrap_or(0);
     (
-        tm.tm_year + 1900,
+        tm.tm_year.saturating_add(1900),
         part(tm.tm_mon + 1),
         part(tm.tm_mday),
         part(tm.tm_hour),
@@ -356,6 +460,43 @@ mod tests {
         assert_eq!((year, month), (2023, 11));
         assert!((14..=15).contains(&day));
         assert_eq!(utc_time(1_700_000_000), (2023, 11, 14, 22, 13, 20));
+        assert!(unix_time().as_secs() > 1_700_000_000);
+    }
+
+    #[test]
+    fn time_goes_on_after_2038_on_every_machine() {
+        for (unix, date) in [
+            (0, (1970, 1, 1, 0, 0, 0)),
+            (951_782_399, (2000, 2, 28, 23, 59, 59)),
+            (951_782_400, (2000, 2, 29, 0, 0, 0)),
+            (951_868_800, (2000, 3, 1, 0, 0, 0)),
+            (2_147_483_647, (2038, 1, 19, 3, 14, 7)),
+            (2_147_483_648, (2038, 1, 19, 3, 14, 8)),
+            (4_107_542_399, (2100, 2, 28, 23, 59, 59)),
+            (4_107_542_400, (2100, 3, 1, 0, 0, 0)),
+            (4_294_967_296, (2106, 2, 7, 6, 28, 16)),
+            (253_402_300_799, (9999, 12, 31, 23, 59, 59)),
+        ] {
+            assert_eq!(utc_time(unix), date);
+        }
+        // Wherever this runs, local time is within a day of UTC.
+        for unix in [2_147_483_648 + 40 * 86_400, 4_294_967_296 + 40 * 86_400] {
+            let (local, utc) = (local_time(unix), utc_time(unix));
+            assert_eq!((local.0, local.1), (utc.0, utc.1));
+            assert!(local.2.abs_diff(utc.2) <= 1, "{local:?} {utc:?}");
+        }
+    }
+
+    #[test]
+    fn a_descriptor_is_inherited_once_and_only_if_it_was_meant_to_be() {
+        let file = File::open("/dev/null").unwrap();
+        assert!(inherited(file.as_raw_fd()).is_err(), "our own");
+        let copy = inheritable(&file).unwrap();
+        let number = std::os::fd::IntoRawFd::into_raw_fd(copy);
+        let taken = inherited(number).unwrap();
+        assert!(inherited(number).is_err(), "twice");
+        drop(taken);
+        assert!(inherited(number).is_err() && inherited(0).is_err() && inherited(-1).is_err());
     }
 
     #[test]

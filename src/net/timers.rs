@@ -6,6 +6,11 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::hash::Hash;
 
+/// Memory is given back when less than one in so many places is in use,
+const SPARSE: usize = 4;
+/// unless there are only so many.
+const SMALL: usize = 256;
+
 /// Deadlines in milliseconds of the loop's clock, by key.
 #[derive(Debug)]
 pub struct Timers<K> {
@@ -42,6 +47,17 @@ impl<K: Copy + Eq + Hash + Ord> Timers<K> {
     /// Removes the deadline of `key`.
     pub fn clear(&mut self, key: K) {
         self.due.remove(&key);
+        self.shrink();
+    }
+
+    /// Gives memory back when little of it is in use: after a storm of connections, of which few keep a deadline.
+    fn shrink(&mut self) {
+        if self.due.len() < self.due.capacity() / SPARSE && self.due.capacity() > SMALL {
+            self.due.shrink_to(self.due.len() * 2);
+        }
+        if self.heap.len() < self.heap.capacity() / SPARSE && self.heap.capacity() > SMALL {
+            self.heap.shrink_to(self.heap.len() * 2);
+        }
     }
 
     /// When something is due next (it may be a little before a deadline that was moved).
@@ -63,12 +79,13 @@ impl<K: Copy + Eq + Hash + Ord> Timers<K> {
                     self.heap.push(Reverse((entry.at, key)));
                 }
                 Some(_) => {
-                    self.due.remove(&key);
+                    self.clear(key);
                     return Some(key);
                 }
                 None => {}
             }
         }
+        self.shrink();
         None
     }
 

@@ -25,14 +25,34 @@ pub enum Task {
     Remove,
 }
 
-/// Where the first fault of somebody's jobs is told.
+/// Paths in one report at most.
+pub const MAX_LOST: usize = 64;
+
+/// Where the faults of somebody's jobs are told.
 #[derive(Debug, Clone, Default)]
-pub struct Trouble(Arc<Mutex<Option<String>>>);
+pub struct Trouble(Arc<Mutex<Report>>);
+
+/// What went wrong since the last report.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The first fault: the file and the system's words.
+    pub fault: Option<String>,
+    /// Files that could not be written, the first [`MAX_LOST`] of them.
+    pub lost: Vec<PathBuf>,
+}
 
 impl Trouble {
     /// What went wrong, once.
-    pub fn take(&self) -> Option<String> {
-        lock(&self.0).take()
+    pub fn take(&self) -> Report {
+        std::mem::take(&mut lock(&self.0))
+    }
+
+    fn tell(&self, path: PathBuf, written: bool, error: &io::Error) {
+        let mut report = lock(&self.0);
+        report.fault.get_or_insert_with(|| format!("{}: {error}", path.display()));
+        if written && report.lost.len() < MAX_LOST {
+            report.lost.push(path);
+        }
     }
 }
 
@@ -147,8 +167,9 @@ fn work((mutex, wake): &(Mutex<Queue>, Condvar)) {
         queue.busy = true;
         drop(queue);
         let bytes = size(&job.task);
+        let written = matches!(job.task, Task::Write(_));
         if let Err(error) = run(&job.path, job.task) {
-            lock(&job.trouble.0).get_or_insert_with(|| format!("{}: {error}", job.path.display()));
+            job.trouble.tell(job.path, written, &error);
         }
         queue = lock(mutex);
         queue.busy = false;
@@ -207,7 +228,7 @@ mod tests {
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no temporary file is left");
         writer.ask(path.clone(), Task::Remove, &trouble).unwrap();
         assert!(writer.drain(Duration::from_secs(20)) && !path.exists());
-        assert_eq!(trouble.take(), None);
+        assert_eq!(trouble.take(), Report::default());
         fs::remove_dir_all(dir).unwrap();
     }
 
@@ -220,8 +241,10 @@ mod tests {
         let bytes = |n: usize| Task::Write(vec![Bytes::from(vec![0; n])]);
         writer.ask(dir.join("file/below"), bytes(10), &trouble).unwrap();
         assert!(writer.drain(Duration::from_secs(20)));
-        assert!(trouble.take().unwrap().contains("file/below"));
-        assert_eq!(trouble.take(), None);
+        let report = trouble.take();
+        assert!(report.fault.unwrap().contains("file/below"));
+        assert_eq!(report.lost, [dir.join("file/below")]);
+        assert_eq!(trouble.take(), Report::default());
         assert_eq!(writer.ask(dir.join("big"), bytes(101), &trouble), Err(Full));
         writer.ask(dir.join("small"), bytes(100), &trouble).unwrap();
         assert!(writer.drain(Duration::from_secs(20)));

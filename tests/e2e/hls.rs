@@ -19,6 +19,24 @@ fn serve(hls: &str) -> Server {
     ))
 }
 
+/// Viewers that the server tells of its one stream.
+fn viewers(server: &Server) -> u64 {
+    let (head, body) = get(server, "/runnel/streams.json", "");
+    let text = String::from_utf8(body).unwrap();
+    let (_, rest) = text.split_once("\"viewers\":").unwrap_or_else(|| panic!("{} {text}", head.status));
+    rest.split(',').next().unwrap().parse().unwrap()
+}
+
+/// A stream of segments of a second, once it has one.
+fn live(hls: &str) -> (Server, Proc) {
+    let server = Server::vhost(&format!(
+        "publish {{ resume_wait 0; }} hls {{ enabled on; {hls} hls_fragment 1; hls_window 8; hls_aof_ratio 6; }}"
+    ));
+    let publish = Publisher::Ffmpeg5.publish(&server, &clips::heavy(), "x");
+    assert!(poll(Duration::from_secs(10), || server.log().contains("x is live")), "{}", server.log());
+    (server, publish)
+}
+
 fn url(server: &Server, stream: &str) -> String {
     format!("http://127.0.0.1:{}/live/{stream}.m3u8", server.http)
 }
@@ -60,7 +78,8 @@ fn content(input: &str) -> (Vec<String>, Vec<String>) {
         let frames = text.lines().filter(|line| !line.starts_with('#'));
         frames.map(|line| line.split(',').nth(5).unwrap().trim().to_owned()).collect::<Vec<_>>()
     };
-    (run(&["-an", "-fps_mode", "passthrough"]), run(&["-vn", "-c", "copy", "-bsf:a", "aac_adtstoasc"]))
+    let filter = if input.contains("mp3") { "null" } else { "aac_adtstoasc" };
+    (run(&["-an", "-fps_mode", "passthrough"]), run(&["-vn", "-c", "copy", "-bsf:a", filter]))
 }
 
 /// Publishes clips, and fails unless the whole of each can be read once it has ended.
@@ -70,15 +89,19 @@ fn same_content(hls: &str, clips: &[(Publisher, &Path, &str)]) -> Server {
         clips.iter().map(|(publisher, clip, stream)| publisher.publish(&server, clip, stream)).collect();
     publishing.iter_mut().for_each(|publish| publish.success(CLIP));
     for (_, clip, stream) in clips {
-        let path = format!("/live/{stream}.m3u8");
+        // With a viewer's number the playlist itself, whether `hls_ctx` is on or not; the player has yet to get one.
+        let path = format!("/live/{stream}.m3u8?hls_ctx=0123456789abcdef");
         let ended = poll(Duration::from_secs(5), || playlist(&server, &path).ends_with("#EXT-X-ENDLIST\n"));
         assert!(ended, "{}", playlist(&server, &path));
         let got = content(&url(&server, stream));
         let sent = content(clip.to_str().unwrap());
         assert_eq!(got.0.len(), sent.0.len(), "{stream}: pictures\n{}", playlist(&server, &path));
         assert!(got.0 == sent.0, "{stream}: the pictures differ");
-        assert_eq!(got.1.len(), sent.1.len(), "{stream}: sounds\n{}", playlist(&server, &path));
-        assert!(got.1 == sent.1, "{stream}: the sounds differ");
+        // A frame of MP3 comes before the keyframe that its stream begins with.
+        let early = usize::from(*stream == "mp3").min(sent.1.len().saturating_sub(got.1.len()));
+        let sounds = sent.1.split_at(early).1;
+        assert_eq!(got.1.len(), sounds.len(), "{stream}: sounds\n{}", playlist(&server, &path));
+        assert!(got.1 == sounds, "{stream}: the sounds differ");
     }
     server
 }
@@ -86,7 +109,8 @@ fn same_content(hls: &str, clips: &[(Publisher, &Path, &str)]) -> Server {
 #[test]
 fn every_frame_arrives_in_every_variant() {
     let (av, sound, picture, hevc) = (clips::av(), clips::audio_only(), clips::video_only(), clips::hevc());
-    for hls in ["hls_variant ts;", "hls_variant fmp4;", "hls_variant lowlatency;"] {
+    let mp3 = clips::mp3();
+    for hls in ["hls_variant ts;", "hls_variant fmp4; hls_ctx on;", "hls_variant lowlatency;"] {
         same_content(
             hls,
             &[
@@ -94,6 +118,7 @@ fn every_frame_arrives_in_every_variant() {
                 (Publisher::Ffmpeg5, &sound, "sound"),
                 (Publisher::Ffmpeg5, &picture, "picture"),
                 (Publisher::Ffmpeg7, &hevc, "hevc"),
+                (Publisher::Ffmpeg5, &mp3, "mp3"),
             ],
         );
     }
@@ -243,16 +268,165 @@ fn a_request_for_the_next_part_is_answered_when_it_is_there() {
     assert_eq!(head.status, 400);
 }
 
+#[test]
+fn who_asks_is_counted_until_it_is_silent() {
+    let (server, _publish) = live("");
+    assert_eq!(viewers(&server), 0);
+    let path = "/live/x.m3u8";
+    let ask = |agent: &str| get(&server, path, &format!("User-Agent: {agent}\r\n"));
+    let both = || {
+        ask("tv");
+        ask("phone");
+        ask("tv");
+        viewers(&server) == 2
+    };
+    assert!(poll(Duration::from_secs(10), both), "{}", viewers(&server));
+    let mut http = Http::connect(server.http);
+    http.send(format!("HEAD {path} HTTP/1.1\r\nHost: a\r\nUser-Agent: monitor\r\n\r\n"));
+    http.head();
+    assert!(viewers(&server) <= 2, "a look at the head is no viewer");
+    let gone = poll(Duration::from_secs(15), || {
+        ask("tv");
+        viewers(&server) == 1
+    });
+    assert!(gone, "the phone is still counted: {}", viewers(&server));
+}
+
+#[test]
+fn with_hls_ctx_each_viewer_has_an_address_of_its_own() {
+    let (server, _publish) = live("hls_ctx on; hls_variant lowlatency;");
+    let ask = || {
+        let text = playlist(&server, "/live/x.m3u8?token=a");
+        assert!(text.contains("\n#EXT-X-STREAM-INF:BANDWIDTH="), "{text}");
+        assert!(text.contains(",CODECS=\"avc1.") && text.contains(",mp4a.40.2\""), "{text}");
+        assert!(text.contains(",RESOLUTION=640x360,FRAME-RATE=25.000\nx.m3u8?token=a&hls_ctx="), "{text}");
+        last_segment(&text)
+    };
+    let (one, other) = (ask(), ask());
+    assert_ne!(one, other);
+    assert_eq!(viewers(&server), 0, "nobody has gone on yet");
+    let both = || {
+        playlist(&server, &one);
+        playlist(&server, &one);
+        playlist(&server, &other);
+        viewers(&server) == 2
+    };
+    assert!(poll(Duration::from_secs(10), both), "{}", viewers(&server));
+    let list = playlist(&server, &one);
+    let number = one.split_once("hls_ctx=").unwrap().1;
+    let segment = last_segment(&list);
+    assert!(segment.ends_with(&format!("?hls_ctx={number}")), "{segment}");
+    let part = list.split("#EXT-X-PART:").nth(1).unwrap().split('"').nth(1).unwrap();
+    for path in [segment, format!("/live/{part}")] {
+        assert!(path.contains(number), "{path}");
+        assert_eq!(get(&server, &path, "").0.status, 200, "{path}");
+    }
+    assert!(viewers(&server) <= 2, "segments count for the viewer who asks");
+}
+
+#[test]
+fn segments_of_a_vhost_named_in_the_address_name_it_too() {
+    let server = Server::start(
+        "listen 127.0.0.1:$RTMP; http_server { enabled on; listen 127.0.0.1:$HTTP; } vhost __defaultVhost__ { }\n\
+         vhost tv { publish { resume_wait 0; } hls { enabled on; hls_fragment 1; hls_variant fmp4; hls_aof_ratio 6; } }",
+    );
+    let _publish = Publisher::Ffmpeg5.publish(&server, &clips::other(), "x?vhost=tv");
+    assert!(poll(Duration::from_secs(10), || server.log().contains("x is live")), "{}", server.log());
+    let text = playlist(&server, "/live/x.m3u8?vhost=tv");
+    let segment = last_segment(&text);
+    assert!(segment.ends_with(".m4s?vhost=tv") && text.contains(".init.mp4?vhost=tv\"\n"), "{text}");
+    assert_eq!(get(&server, &segment, "").0.status, 200);
+    assert_eq!(get(&server, segment.trim_end_matches("?vhost=tv"), "").0.status, 404);
+}
+
+#[test]
+fn the_multivariant_playlist_can_be_asked_for() {
+    let (server, _publish) = live("");
+    let text = playlist(&server, "/live/x.m3u8?master=1&token=a%20b");
+    let rate = |name: &str| -> u64 {
+        let (_, rest) = text.split_once(name).unwrap_or_else(|| panic!("{text}"));
+        rest.split([',', '\n']).next().unwrap().parse().unwrap()
+    };
+    let (peak, average) = (rate(":BANDWIDTH="), rate(",AVERAGE-BANDWIDTH="));
+    assert!(peak >= average && (5_000_000..20_000_000).contains(&average), "{text}");
+    assert!(text.ends_with("\nx.m3u8?token=a%20b\n"), "{text}");
+    assert!(playlist(&server, &last_segment(&text)).contains("#EXTINF"));
+}
+
+/// Files above 64 KiB fail, as they do on a disk that is full: playlists are written, segments are not.
+fn full_disk(on_error: &str) -> (Server, Proc, std::path::PathBuf) {
+    let files = run_dir();
+    let conf = format!(
+        "listen 127.0.0.1:$RTMP; http_server {{ enabled on; listen 127.0.0.1:$HTTP; }}\n         vhost __defaultVhost__ {{ publish {{ resume_wait 0; }} hls {{ enabled on; hls_fragment 1; hls_window 4;\n         hls_storage disk; hls_path {}; hls_on_error {on_error}; hls_dispose 0; }} }}",
+        files.display()
+    );
+    let server = Server::launched(&conf, &[], "trap '' XFSZ; ulimit -S -f 64;");
+    let publish = Publisher::Ffmpeg5.publish(&server, &clips::heavy(), "x");
+    (server, publish, files)
+}
+
+const FAULT: &str = "HLS cannot be written; the stream goes on";
+
+#[test]
+fn a_stream_goes_on_over_a_full_disk_and_is_written_again_after_it() {
+    let (server, mut publish, files) = full_disk("continue");
+    let list = || std::fs::read_to_string(files.join("live/x.m3u8")).unwrap_or_default();
+    let gaps = |text: &str| text.matches("#EXT-X-GAP\n").count();
+    assert!(poll(Duration::from_secs(15), || gaps(&list()) >= 3), "{}\n{}", list(), server.log());
+    assert!(publish.running());
+    // 1.2 MB a second for some ten seconds must not pile up.
+    let peak = server.peak_kib();
+    assert!(peak < 24 << 10, "{peak} KiB");
+    assert_eq!(server.log().matches(FAULT).count(), 1, "{}", server.log());
+    server.raise_file_size();
+    let whole = || {
+        let text = list();
+        let names: Vec<&str> = text.lines().filter(|line| line.ends_with(".ts")).collect();
+        let there = names
+            .iter()
+            .all(|name| files.join("live").join(name).metadata().is_ok_and(|m| m.len() > 64 << 10));
+        gaps(&text) == 0 && names.len() >= 3 && there
+    };
+    assert!(poll(Duration::from_secs(15), whole), "{}\n{}", list(), server.log());
+    assert_eq!(server.log().matches(FAULT).count(), 1, "{}", server.log());
+    drop(server);
+    std::fs::remove_dir_all(files).unwrap();
+}
+
+#[test]
+fn a_full_disk_ends_the_files_or_the_publisher_where_that_is_wanted() {
+    let (server, mut publish, files) = full_disk("ignore");
+    let told = |text: &str| server.log().contains(text);
+    assert!(
+        poll(Duration::from_secs(15), || told("no more files of HLS for this stream")),
+        "{}",
+        server.log()
+    );
+    assert!(publish.running());
+    drop(server);
+    std::fs::remove_dir_all(files).unwrap();
+    let (server, mut publish, files) = full_disk("disconnect");
+    assert!(poll(Duration::from_secs(15), || !publish.running()), "{}", server.log());
+    assert!(publish.log().contains("its HLS cannot be written\n"), "{}", publish.log());
+    assert!(server.log().contains("its publisher has to go (hls_on_error): "), "{}", server.log());
+    drop(server);
+    std::fs::remove_dir_all(files).unwrap();
+}
+
 /// Plays in a page with hls.js, and gives what the page saw.
 fn page(hls: &str) -> String {
-    let server = serve(&format!("{hls} hls_window 8;").replace("hls_window 60;", ""));
+    let server = serve(hls);
     let _publish = Publisher::Ffmpeg5.publish(&server, &clips::heavy(), "x");
     assert!(poll(Duration::from_secs(5), || server.log().contains("x is live")));
     playlist(&server, "/live/x.m3u8");
+    seen(&server, hls)
+}
+
+fn seen(server: &Server, hls: &str) -> String {
     let mut command = Command::new("node");
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/web/play.mjs"));
     command.args(["--modules".into(), e2e_dir().join("web")]);
-    command.args(["--page", "hls.html", "--url", &url(&server, "x"), "--seconds", "5"]);
+    command.args(["--page", "hls.html", "--url", &url(server, "x"), "--seconds", "5"]);
     command.args(["--profile".into(), server.dir().join("profile")]);
     command.args(["--screenshot".into(), e2e_dir().join("hls.png")]);
     let mut page = Proc::spawn("page", server.dir(), command);
@@ -275,4 +449,18 @@ fn a_page_plays_fmp4() {
 #[test]
 fn a_page_plays_low_latency() {
     page("hls_variant lowlatency;");
+}
+
+/// With all that hls.js has to follow: a multivariant playlist, numbers in addresses, updates that leave out segments.
+#[test]
+fn a_page_plays_updates_of_its_own_playlist() {
+    let conf = "hls_variant lowlatency; hls_ctx on; hls_window 20;";
+    let (server, _publish) = live(conf);
+    // Updates pay from a list of six target durations on.
+    let listed = || playlist(&server, "/live/x.m3u8?hls_ctx=0123456789abcdef").matches("#EXTINF").count();
+    assert!(poll(Duration::from_secs(15), || listed() > 8));
+    let seen = seen(&server, conf);
+    let (_, skipped) = seen.split_once("\"skipped\":").unwrap();
+    let skipped: u64 = skipped.trim_end_matches('}').split(',').next().unwrap().parse().unwrap();
+    assert!(skipped > 0, "hls.js was given no update: {seen}");
 }

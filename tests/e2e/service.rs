@@ -6,23 +6,23 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(10);
-const BIN: &str = env!("CARGO_BIN_EXE_runnel");
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_runnel");
 
 /// A directory with a configuration that makes a daemon with a pid file and a log file; nothing of it outlives the test.
-struct Service {
-    dir: PathBuf,
-    rtmp: u16,
+pub(crate) struct Service {
+    pub(crate) dir: PathBuf,
+    pub(crate) rtmp: u16,
 }
 
 impl Service {
-    fn new(more: &str) -> Service {
+    pub(crate) fn new(more: &str) -> Service {
         let service = Service { dir: run_dir(), rtmp: free_port() };
         service.write(more);
         service
     }
 
-    fn write(&self, more: &str) {
+    pub(crate) fn write(&self, more: &str) {
         let text = format!(
             "listen 127.0.0.1:{};\npid runnel.pid;\nlog_file runnel.log;\nwork_dir {};\n{more}\nvhost __defaultVhost__ {{ }}\n",
             self.rtmp,
@@ -31,12 +31,12 @@ impl Service {
         std::fs::write(self.conf(), text).unwrap();
     }
 
-    fn conf(&self) -> PathBuf {
+    pub(crate) fn conf(&self) -> PathBuf {
         self.dir.join("runnel.conf")
     }
 
     /// Runs the program to its end, with its output in files: a daemon would keep a pipe open.
-    fn run(&self, mut command: Command) -> (i32, String) {
+    pub(crate) fn run(&self, mut command: Command) -> (i32, String) {
         let path = self.dir.join("said");
         let file = std::fs::File::create(&path).unwrap();
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
@@ -44,29 +44,29 @@ impl Service {
         (status.code().unwrap_or(-1), std::fs::read_to_string(path).unwrap())
     }
 
-    fn start(&self) -> (i32, String) {
+    pub(crate) fn start(&self) -> (i32, String) {
         let mut command = Command::new(BIN);
         command.arg("-c").arg("runnel.conf").current_dir(&self.dir);
         self.run(command)
     }
 
-    fn pid(&self) -> Option<u32> {
+    pub(crate) fn pid(&self) -> Option<u32> {
         std::fs::read_to_string(self.dir.join("runnel.pid")).ok()?.trim().parse().ok()
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("runnel.log")).unwrap_or_default()
     }
 
-    fn up(&self) -> bool {
+    pub(crate) fn up(&self) -> bool {
         TcpStream::connect(("127.0.0.1", self.rtmp)).is_ok()
     }
 
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         kill(self.pid().expect("a pid"), signal);
     }
 
-    fn ends(&self) -> bool {
+    pub(crate) fn ends(&self) -> bool {
         poll(SOON, || !self.up() && self.pid().is_none())
     }
 }
@@ -82,7 +82,7 @@ impl Drop for Service {
     }
 }
 
-fn kill(pid: u32, signal: &str) {
+pub(crate) fn kill(pid: u32, signal: &str) {
     let _ = Command::new("sh").args(["-c", &format!("kill -{signal} {pid}")]).stderr(Stdio::null()).status();
 }
 
@@ -223,7 +223,7 @@ fn a_daemon_becomes_another_user() {
 }
 
 /// Runs the init script with a shell; its names point into the directory of the test.
-fn init(service: &Service, shell: &str, action: &str) -> (i32, String) {
+pub(crate) fn init(service: &Service, shell: &str, action: &str) -> (i32, String) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/service/runnel.init");
     let mut words = shell.split(' ');
     let mut command = Command::new(words.next().unwrap());
@@ -264,9 +264,13 @@ fn the_init_script_does_its_work_in_every_shell() {
         std::fs::rename(service.dir.join("runnel.log"), service.dir.join("old.log")).unwrap();
         run("rotate", 0, "told to open");
         assert!(poll(SOON, || service.dir.join("runnel.log").exists()));
+        service.write("grace_final_wait 0;");
+        run("upgrade", 0, "upgraded, process ");
+        assert!(service.pid().is_some_and(|new| new != pid) && service.up());
+        let pid = service.pid().unwrap();
         // A mistake in the file harms nobody who runs.
         service.write("oops;");
-        for action in ["reload", "restart"] {
+        for action in ["reload", "restart", "upgrade"] {
             let said = run(action, 1, "is not usable");
             assert!(said.contains("unknown directive `oops`"), "{said}");
             assert!(service.pid() == Some(pid) && service.up(), "{action}");

@@ -69,6 +69,7 @@ function look(page) {
       audioBytes: video.webkitAudioDecodedByteCount,
       errors: window.seen.errors,
       delay: window.seen.delay?.(),
+      skipped: window.seen.skipped,
     };
   });
 }

@@ -30,13 +30,18 @@ impl Server {
         match self.state {
             State::Announced => {
                 (0..self.listeners.len()).for_each(|n| self.close(n));
-                self.state = State::Draining;
-                self.world.timers.set(Timer::Drain, self.world.now.saturating_add(DRAIN_MS));
+                self.drain_now();
             }
             State::Running | State::Draining | State::Lingering | State::Stopped => {
                 self.state = State::Stopped;
             }
         }
+    }
+
+    /// Goes to where nobody new is taken.
+    pub(super) fn drain_now(&mut self) {
+        self.state = State::Draining;
+        self.world.timers.set(Timer::Drain, self.world.now.saturating_add(DRAIN_MS));
     }
 
     pub(super) fn linger(&mut self) {

@@ -20,7 +20,7 @@ impl Server {
     pub(super) fn set_memory_budget(&mut self) {
         let bytes = budget(self.world.config.max_memory, self.available);
         self.world.memory.set_budget(bytes);
-        self.world.disk_writer.set_budget(self.world.memory.budget());
+        self.world.hls.writer.set_budget(self.world.memory.budget());
         self.world.deal_out();
         if bytes > 0 && self.world.config.max_memory.is_none() {
             log::info!(

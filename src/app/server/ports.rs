@@ -40,7 +40,11 @@ impl Server {
             }
             _ => format!("cannot listen at {listen}: {error}"),
         };
-        let mut socket = listener::listen(listen.addr, listen.port, reuse_port).map_err(fail)?;
+        let taken_over = self.upgrade.sockets.take(listen.addr, listen.port);
+        let mut socket = match taken_over {
+            Some(socket) => socket,
+            None => listener::listen(listen.addr, listen.port, reuse_port).map_err(fail)?,
+        };
         self.poll.register(&mut socket, Who::Listener(n)).map_err(fail)?;
         log::info!(target: "server", "{protocol:?} at {listen}");
         let listening = Some(Listening { socket, protocol, listen, ready: true });

@@ -1,6 +1,7 @@
 //! The line of statistics, from time to time while there is anybody.
 
 use super::Server;
+use super::turns::Turns;
 use crate::app::hub::{Live, Publisher};
 use crate::app::world::{Timer, World};
 
@@ -11,6 +12,7 @@ pub(super) struct Traffic {
     since: u64,
     received: u64,
     sent: u64,
+    pub(super) turns: Turns,
 }
 
 impl Server {
@@ -28,12 +30,15 @@ impl Server {
         let live = |(_, live): &(_, &Live)| matches!(live.publisher, Publisher::Live(_));
         let publishers = world.hub.entries().filter(live).count();
         let viewers: usize = world.hub.entries().map(|(_, live)| live.fanout.len()).sum();
+        let turns = &self.traffic.turns;
+        let ms_of = |us: u64| format!("{}.{} ms", us / 1000, us / 100 % 10);
+        let (count, most, longest) = (turns.count(), ms_of(turns.most_us()), ms_of(turns.longest_us()));
         let kept: usize = world.hub.entries().map(|(_, live)| live.stream.feed.bytes()).sum();
         if publishers + viewers > 0 {
             log::info!(
                 target: "stats",
                 "{publishers} publishers, {viewers} viewers, {} connections; in {received}, out {sent} in {} s; \
-                 {} kB of media kept",
+                 {} kB of media kept; {count} turns, 99 % below {most}, the longest {longest}",
                 self.conns.len(),
                 ms / 1000,
                 kept / 1000,
@@ -48,7 +53,7 @@ impl Server {
         let every = self.world.config.log.pithy_ms;
         if every > 0 && !std::mem::replace(&mut self.traffic.ticking, true) {
             let World { now, received, sent, .. } = self.world;
-            self.traffic = Traffic { ticking: true, since: now, received, sent };
+            self.traffic = Traffic { ticking: true, since: now, received, sent, turns: Turns::default() };
             self.world.timers.set(Timer::Pithy, now.saturating_add(every));
         }
     }

@@ -1,6 +1,6 @@
 //! The directives of `hls { }`.
 
-use super::super::typed::{HlsStorage, HlsVariant};
+use super::super::typed::{HlsOnError, HlsStorage, HlsVariant};
 use super::super::value::{HOUR, Kind, SECOND};
 use super::Directive;
 
@@ -208,5 +208,43 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         default: "(none)",
         docs: "What the URL of a key begins with in the playlist.",
         set: |d, v| d.vhost.hls.key_url = v.text().to_owned(),
+    },
+    Directive {
+        name: "hls_on_error",
+        aliases: &[],
+        kind: Kind::Words(&["ignore", "disconnect", "continue"]),
+        default: "continue",
+        docs: "When a segment cannot be written: `continue` leaves it out, marks it in the playlist and goes on; `ignore` ends the stream's files until another publisher comes; `disconnect` sends the publisher away, also one whose codecs no segment can carry. Live streams and what is in memory go on in any case.",
+        set: |d, v| {
+            d.vhost.hls.on_error = match v.text() {
+                "ignore" => HlsOnError::Ignore,
+                "disconnect" => HlsOnError::Disconnect,
+                _ => HlsOnError::Continue,
+            };
+        },
+    },
+    Directive {
+        name: "hls_ts_floor",
+        aliases: &[],
+        kind: Kind::Flag,
+        default: "off",
+        docs: "`[timestamp]` counts stretches of `hls_fragment` since 1970, one more for each segment, so that servers which make segments of the same stream name them alike; dates in names are those of that count.",
+        set: |d, v| d.vhost.hls.ts_floor = v.flag(),
+    },
+    Directive {
+        name: "hls_ctx",
+        aliases: &[],
+        kind: Kind::Flag,
+        default: "off",
+        docs: "How viewers are counted. Off: by address and `User-Agent`. On: the playlist's address is answered with a multivariant playlist that leads each viewer to one with a parameter of its own, which is right behind a proxy too, and costs a request more and any cache in between. Whoever reads files is not counted.",
+        set: |d, v| d.vhost.hls.ctx = v.flag(),
+    },
+    Directive {
+        name: "hls_ts_ctx",
+        aliases: &[],
+        kind: Kind::Flag,
+        default: "on",
+        docs: "With `hls_ctx`, the addresses of segments have that parameter too.",
+        set: |d, v| d.vhost.hls.ts_ctx = v.flag(),
     },
 ];

@@ -49,6 +49,8 @@ pub(super) struct Part {
     pub(super) ms: u64,
     /// A player may start with it.
     pub(super) independent: bool,
+    /// Pieces of video in it.
+    pub(super) pictures: u32,
 }
 
 /// The segment in the making.
@@ -248,10 +250,14 @@ impl Cutter {
             }
         }
         if open.part.chunks.is_empty() {
-            open.part.independent = piece.role == Role::Key || !open.has_video;
+            open.part.independent = !open.has_video;
             let bare = open.bytes == 0 && piece.role != Role::Key;
             open.part.chunks.extend(bare.then(tables).filter(|tables| !tables.is_empty()));
         }
+        if video && open.part.pictures == 0 {
+            open.part.independent = piece.role == Role::Key;
+        }
+        open.part.pictures += u32::from(video);
         open.bytes = open.bytes.saturating_add(piece.payload.len());
         open.part_bytes = open.part_bytes.saturating_add(piece.payload.len());
         self.newest = self.newest.max(piece.dts);

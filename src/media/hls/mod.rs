@@ -9,11 +9,13 @@
 //! ```
 //!
 //! Invariants:
-//! - What a playlist has listed never changes: names are used once, numbers only grow, a segment keeps its duration.
+//! - What a playlist has listed never changes: names are used once, numbers only grow, a segment keeps its duration. Only
+//!   that it is a gap may be said later.
 //! - A segment stays for one length of the playlist after it left the list, as long as the budget allows.
 //! - All bytes together stay within [`Settings::budget`], by one frame and what the packager holds back. Whoever sends
 //!   a body holds it weakly: a body that is gone is cut off there, so no slow reader keeps memory.
 //! - The media sequence goes on over publishers; the caller's [`Settings::first_sequence`] can carry it over restarts.
+//! - A date and the next differ by the length in between, to within a hundredth by which they follow the clock.
 //!
 //! Deviations: TARGETDURATION grows when a segment is longer than all before it (the length of an encoder's GOP is not
 //! known in advance); it never shrinks. A frame gap longer than a segment may be is a discontinuity, not a duration.
@@ -165,13 +167,47 @@ pub enum Change {
     Remove(Rc<str>),
 }
 
+/// A segment is complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// Its media sequence number.
+    pub sequence: u64,
+    /// Its name.
+    pub name: Rc<str>,
+    /// Its length in milliseconds.
+    pub ms: u64,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// What the segments were measured to be, for the multivariant playlist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Measured {
+    /// Highest and average rate in bits a second.
+    peak: u64,
+    average: u64,
+    /// Pictures in a thousand seconds.
+    pictures: u64,
+    /// A player can start at each segment.
+    independent: bool,
+}
+
+/// What the multivariant playlist says of the stream that segments do not tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
+    /// The codecs, as in RFC 6381.
+    pub codecs: Option<String>,
+    /// Width and height.
+    pub size: Option<(u32, u32)>,
+}
+
 /// What a push did that others may wait for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
     /// The playlist has changed.
     pub changed: bool,
-    /// Segments completed.
-    pub segments: u32,
+    /// Segments completed, in order.
+    pub closed: Vec<Closed>,
 }
 
 /// Frames held back at the start of a publisher until it is known what the stream carries.
@@ -286,12 +322,12 @@ impl Hls {
     pub fn end(&mut self, now: Now) -> Progress {
         let mut progress = self.interrupt(now);
         self.cutter.finish(&mut self.made);
-        progress.segments += self.settle(now).segments;
+        progress.closed.extend(self.settle(now).closed);
         self.window.end();
         Progress { changed: true, ..progress }
     }
 
-    /// The playlist. `query` may hold `_HLS_msn` and `_HLS_part`.
+    /// The playlist. `query` may hold `_HLS_msn`, `_HLS_part` and `_HLS_skip`.
     pub fn playlist(&mut self, query: &str) -> Playlist {
         let low_latency = self.settings.variant == Variant::LowLatency;
         let asked = match playlist::Reload::from_query(query).filter(|_| low_latency) {
@@ -300,13 +336,45 @@ impl Hls {
             Some(Err(why)) => return Playlist::Bad(why),
         };
         match self.window.has(asked) {
-            Ok(true) => Playlist::Text(self.window.text(&self.names, self.settings.variant)),
+            Ok(true) => {
+                let update = low_latency && playlist::wants_update(query);
+                Playlist::Text(self.window.text(&self.names, self.settings.variant, update))
+            }
             Ok(false) if asked.is_none() => {
                 Playlist::Wait(self.window.patience_ms().saturating_add(self.settings.limit_ms))
             }
             Ok(false) => Playlist::Wait(self.window.patience_ms()),
             Err(why) => Playlist::Bad(why),
         }
+    }
+
+    /// The multivariant playlist, which names the playlist with this query; empty: with none.
+    pub fn multivariant(&mut self, about: &About, query: &str) -> Playlist {
+        let media = self.playlist("");
+        let Playlist::Text(_) = media else { return media };
+        let mark = if query.is_empty() { "" } else { "?" };
+        let uri = format!("{}{mark}{query}", self.names.own_uri());
+        Playlist::Text(playlist::multivariant(&self.window.measured(), about, &uri).into())
+    }
+
+    /// The path of a segment's URL, or all of it when it has a prefix.
+    pub fn url(&self, name: &str) -> String {
+        self.names.url(name)
+    }
+
+    /// What names of this stream's segments begin with, and those of its keys.
+    pub fn stems(&self) -> [String; 2] {
+        self.names.stems()
+    }
+
+    /// The longest that a segment was or is meant to be, in milliseconds.
+    pub fn target_ms(&self) -> u64 {
+        self.window.target_ms()
+    }
+
+    /// The file of this name could not be written.
+    pub fn lost(&mut self, name: &str) {
+        self.window.lost(name);
     }
 
     /// The segment, part, initialization segment or key of this name (a path without its first slash).
@@ -337,7 +405,7 @@ impl Hls {
         let first =
             changes.iter().position(|change| matches!(change, Change::Remove(_))).unwrap_or(changes.len());
         if self.window.is_stale() {
-            let text = self.window.text(&self.names, self.settings.variant);
+            let text = self.window.text(&self.names, self.settings.variant, false);
             changes.insert(first, Change::Playlist(text));
         }
         changes
@@ -444,7 +512,7 @@ impl Hls {
 
     /// Puts what was made into the window.
     fn settle(&mut self, now: Now) -> Progress {
-        let mut progress = Progress { changed: !self.made.is_empty(), segments: 0 };
+        let mut progress = Progress { changed: !self.made.is_empty(), closed: Vec::new() };
         for made in self.made.drain(..) {
             match made {
                 Made::Init(bytes) => self.window.init(bytes, &self.names, now),
@@ -452,8 +520,7 @@ impl Hls {
                 Made::Break => self.window.mark_discontinuity(),
                 Made::Part(part) => self.window.part(part, &self.names),
                 Made::Close { ms } => {
-                    self.window.close(ms, &self.names, self.keys.as_mut(), now);
-                    progress.segments += 1;
+                    progress.closed.extend(self.window.close(ms, &self.names, self.keys.as_mut()));
                 }
             }
         }

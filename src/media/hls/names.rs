@@ -21,6 +21,9 @@ pub struct Templates {
     pub prefix: String,
     /// What the URI of a key begins with, instead of being relative.
     pub key_prefix: String,
+    /// `[timestamp]` counts stretches of this many milliseconds since 1970, one more for each segment, so that servers
+    /// which cut the same stream give the same names; 0: it is milliseconds, and names do not agree.
+    pub floor_ms: u64,
 }
 
 /// What is known when a name is made.
@@ -29,7 +32,21 @@ pub(super) struct Values {
     pub(super) sequence: u64,
     pub(super) unix_ms: u64,
     pub(super) duration_ms: u64,
+    /// What `[timestamp]` stands for.
+    timestamp: u64,
 }
+
+impl Values {
+    pub(super) fn new(sequence: u64, unix_ms: u64) -> Values {
+        Values { sequence, unix_ms, ..Values::default() }
+    }
+}
+
+/// The variables that change from segment to segment.
+const VARIABLES: [&str; 10] =
+    ["[seq]", "[timestamp]", "[duration]", "[2006]", "[01]", "[02]", "[15]", "[04]", "[05]", "[999]"];
+/// How far `[timestamp]` may fall behind when it counts segments.
+const MAX_BEHIND: u64 = 10;
 
 /// The names of one stream.
 #[derive(Debug, Clone)]
@@ -54,8 +71,33 @@ impl Names {
         &self.playlist
     }
 
+    /// The time that the name of a segment tells which begins at `unix_ms`, when the one before told `last`.
+    pub(super) fn time(&self, unix_ms: u64, last: Option<u64>) -> u64 {
+        let floor = self.templates.floor_ms;
+        let Some(due) = unix_ms.checked_div(floor) else { return unix_ms };
+        // One by one, as long as that does not fall far behind; never back, since no name is used twice.
+        let next = last.map_or(due, |last| (last / floor).saturating_add(1));
+        let number = if due > next.saturating_add(MAX_BEHIND) { due } else { next };
+        number.saturating_mul(floor)
+    }
+
+    /// What the names of all segments begin with, and those of all keys: a stream is found by it.
+    pub fn stems(&self) -> [String; 2] {
+        [&self.templates.segment, &self.templates.key].map(|template| {
+            let end = VARIABLES.iter().filter_map(|variable| template.find(variable)).min();
+            let fixed = end.and_then(|end| template.get(..end)).unwrap_or(template);
+            self.fixed(fixed).trim_start_matches(['/', '.']).to_owned()
+        })
+    }
+
     pub(super) fn segment(&self, values: Values) -> Rc<str> {
-        expand(&self.templates.segment, &self.stream, values).into()
+        self.name(&self.templates.segment, values).into()
+    }
+
+    /// A name: no template leads out of the root.
+    fn name(&self, template: &str, mut values: Values) -> String {
+        values.timestamp = values.unix_ms / self.templates.floor_ms.max(1);
+        expand(template, &self.stream, values)
     }
 
     /// Part `n` of a segment: its number stands before the extension.
@@ -84,12 +126,22 @@ impl Names {
     }
 
     pub(super) fn key(&self, values: Values) -> Rc<str> {
-        expand(&self.templates.key, &self.stream, values).into()
+        self.name(&self.templates.key, values).into()
     }
 
     /// How the playlist refers to a segment, part or initialization segment.
     pub(super) fn uri(&self, name: &str) -> String {
         self.refer(&self.templates.prefix, name)
+    }
+
+    /// The URL of a segment: all of it where it has a prefix, else its path.
+    pub(super) fn url(&self, name: &str) -> String {
+        if self.templates.prefix.is_empty() { format!("/{}", escape(name)) } else { self.uri(name) }
+    }
+
+    /// How the playlist refers to itself.
+    pub(super) fn own_uri(&self) -> String {
+        relative(&self.playlist, &self.playlist)
     }
 
     /// How the playlist refers to a key.
@@ -106,13 +158,6 @@ impl Names {
     }
 }
 
-/// Whether names after `template` change with the time or the length of a segment, so that none is known beforehand.
-pub fn tells_time(template: &str) -> bool {
-    ["[timestamp]", "[duration]", "[2006]", "[01]", "[02]", "[15]", "[04]", "[05]", "[999]"]
-        .iter()
-        .any(|variable| template.contains(variable))
-}
-
 fn split_extension(name: &str) -> (&str, &str) {
     match name.rfind('.').filter(|at| !name.get(*at..).unwrap_or("").contains('/')) {
         Some(at) => name.split_at_checked(at).unwrap_or((name, "")),
@@ -120,9 +165,16 @@ fn split_extension(name: &str) -> (&str, &str) {
     }
 }
 
-/// A name: no template leads out of the root.
 fn expand(template: &str, stream: &StreamName, values: Values) -> String {
     replace(template, stream, values).trim_start_matches(['/', '.']).to_owned()
+}
+
+/// A time as RFC 8216 wants it (ISO 8601), in UTC.
+pub(super) fn date(unix_ms: u64) -> String {
+    let (year, month, day) = civil(unix_ms / 86_400_000);
+    let of_day = unix_ms % 86_400_000;
+    let (hour, minute, second) = (of_day / 3_600_000, of_day / 60_000 % 60, of_day / 1000 % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", of_day % 1000)
 }
 
 fn replace(template: &str, stream: &StreamName, values: Values) -> String {
@@ -140,7 +192,7 @@ fn replace(template: &str, stream: &StreamName, values: Values) -> String {
             "[app]" => write!(out, "{}", stream.app()),
             "[stream]" => write!(out, "{}", stream.stream()),
             "[seq]" => write!(out, "{}", values.sequence),
-            "[timestamp]" => write!(out, "{}", values.unix_ms),
+            "[timestamp]" => write!(out, "{}", values.timestamp),
             "[duration]" => write!(out, "{}", values.duration_ms),
             "[2006]" => write!(out, "{year:04}"),
             "[01]" => write!(out, "{month:02}"),
@@ -210,6 +262,7 @@ mod tests {
             key: "[app]/[stream]-[seq].key".into(),
             prefix: String::new(),
             key_prefix: String::new(),
+            floor_ms: 0,
         }
     }
 
@@ -219,7 +272,7 @@ mod tests {
         Names::new(&StreamName::new("", app, stream).unwrap(), templates, mp4)
     }
 
-    const AT: Values = Values { sequence: 7, unix_ms: 951_827_696_789, duration_ms: 2000 };
+    const AT: Values = Values { sequence: 7, unix_ms: 951_827_696_789, duration_ms: 2000, timestamp: 0 };
 
     #[test]
     fn variables_are_replaced() {
@@ -283,6 +336,55 @@ mod tests {
         {
             assert!(!names.may_be(name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_floored_timestamp_counts_segments_and_never_goes_back() {
+        let names = names(
+            "live",
+            "x",
+            |t| {
+                t.segment = "[app]/[04][05]-[stream]-[timestamp].ts".into();
+                t.floor_ms = 2000;
+            },
+            false,
+        );
+        let mut last = None;
+        let mut told = Vec::new();
+        // In time, early, late, and after a gap.
+        for at in [60_100, 62_300, 63_000, 64_900, 70_000, 100_500, 99_000] {
+            let time = names.time(at, last);
+            last = Some(time);
+            told.push(names.segment(Values::new(0, time)).to_string());
+        }
+        let numbers: Vec<&str> =
+            told.iter().map(|name| name.trim_end_matches(".ts").rsplit('-').next().unwrap()).collect();
+        assert_eq!(numbers, ["30", "31", "32", "33", "34", "50", "51"]);
+        assert_eq!(told[1], "live/0102-x-31.ts", "dates are those of the number");
+    }
+
+    #[test]
+    fn a_name_begins_with_its_stem() {
+        for template in [
+            "[app]/[stream]-[seq].ts",
+            "/[2006]/[vhost]/[stream]/[timestamp].ts",
+            "../[stream].[seq]",
+            "[stream]/[what]/[15]/[seq].ts",
+        ] {
+            let names = names("li.ve", ".x[seq]", |t| t.segment = template.into(), false);
+            let [stem, key] = names.stems();
+            let name = names.segment(AT);
+            for name in [&name, &names.part(&name, 2), &names.init(AT)] {
+                assert!(name.starts_with(&stem), "{template}: {stem:?} {name:?}");
+            }
+            assert!(names.key(AT).starts_with(&key) && key == "li.ve/.x[seq]-");
+        }
+    }
+
+    #[test]
+    fn dates_are_written_as_players_read_them() {
+        assert_eq!(date(AT.unix_ms), "2000-02-29T12:34:56.789Z");
+        assert_eq!(date(0), "1970-01-01T00:00:00.000Z");
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! The text of a media playlist.   Spec: RFC 8216, section 4; RFC 8216bis, sections 4.4 and 6.2.5.
+//! The text of a media playlist, and of the multivariant playlist above it.   Spec: RFC 8216, section 4; RFC 8216bis, sections 4.4 and 6.2.5.
+//!
+//! The tags of one segment come in this order: discontinuity, key, map, date, parts, gap, length, URI.
 
-use super::Variant;
-use super::names::Names;
+use super::names::{Names, date};
 use super::window::{Item, ListedPart, Open, Segment};
+use super::{About, Measured, Variant};
 use std::collections::VecDeque;
 use std::fmt::Write;
 
@@ -10,6 +12,19 @@ use std::fmt::Write;
 const PARTS_FOR: u64 = 3;
 /// PART-HOLD-BACK in part targets: at least two, better three (RFC 8216bis, 4.4.3.8).
 const HOLD_BACK: u64 = 3;
+
+/// Segments further from the end than this many target durations may be left out (RFC 8216bis, 4.4.3.8: six at least).
+const SKIP_UNTIL: u64 = 6;
+
+/// The Skip Boundary in milliseconds.
+pub(super) fn skip_until_ms(target_s: u64) -> u64 {
+    target_s.saturating_mul(1000 * SKIP_UNTIL)
+}
+
+/// Whether a query asks for what is new only (RFC 8216bis, 6.2.5.1).
+pub(super) fn wants_update(query: &str) -> bool {
+    query.split('&').any(|pair| matches!(pair, "_HLS_skip=YES" | "_HLS_skip=v2"))
+}
 
 /// What a blocking request asks for: a playlist that holds this segment, or this part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,17 +67,40 @@ pub(super) struct View<'a> {
     pub(super) init: Option<&'a Item>,
     pub(super) hint: Option<std::rc::Rc<str>>,
     pub(super) ended: bool,
+    /// Clients may ask for what is new only.
+    pub(super) can_skip: bool,
 }
 
-/// The playlist. Every line ends in a newline.
-pub(super) fn text(view: &View<'_>) -> String {
-    let mut out = String::with_capacity(256 + view.listed.len() * 64);
+impl View<'_> {
+    /// Segments that are left out of an update.
+    fn skipped(&self, total_ms: u64) -> usize {
+        let until = total_ms.saturating_sub(skip_until_ms(self.target_s));
+        let ends = self.listed.iter().scan(0u64, |end, segment| {
+            *end = end.saturating_add(segment.ms);
+            Some(*end)
+        });
+        ends.take_while(|end| self.can_skip && *end < until).count()
+    }
+}
+
+/// The playlist, or with `update` what is new in it. Every line ends in a newline.
+pub(super) fn text(view: &View<'_>, update: bool) -> String {
+    let mut out = String::with_capacity(256 + view.listed.len() * 112);
     head(view, &mut out);
     let total: u64 = view.listed.iter().map(|segment| segment.ms).sum();
     let with_parts = total.saturating_sub(view.target_s.saturating_mul(1000 * PARTS_FOR));
     let mut before = 0u64;
     let (mut init, mut key): (Option<&str>, Option<&str>) = (None, None);
-    for segment in view.listed {
+    let skipped = if update { view.skipped(total) } else { 0 };
+    if skipped > 0 {
+        let _ = writeln!(out, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}");
+    }
+    for (n, segment) in view.listed.iter().enumerate() {
+        if n < skipped {
+            // What applies to the first segment that stands here is said there again.
+            before = before.saturating_add(segment.ms);
+            continue;
+        }
         if segment.discontinuity {
             out.push_str("#EXT-X-DISCONTINUITY\n");
         }
@@ -71,12 +109,14 @@ pub(super) fn text(view: &View<'_>) -> String {
             key = Some(&item.name);
         }
         map(view, segment.init.as_deref(), &mut init, &mut out);
+        dated(segment.date, &mut out);
         if before >= with_parts {
             parts(view, &segment.parts, &mut out);
         }
         before = before.saturating_add(segment.ms);
         let uri = view.names.uri(&segment.item.name);
-        let _ = writeln!(out, "#EXTINF:{},\n{uri}", seconds(segment.ms));
+        let gap = if segment.gap { "#EXT-X-GAP\n" } else { "" };
+        let _ = writeln!(out, "{gap}#EXTINF:{},\n{uri}", seconds(segment.ms));
     }
     if view.ended {
         out.push_str("#EXT-X-ENDLIST\n");
@@ -86,6 +126,7 @@ pub(super) fn text(view: &View<'_>) -> String {
                 out.push_str("#EXT-X-DISCONTINUITY\n");
             }
             map(view, view.init, &mut init, &mut out);
+            dated(open.date, &mut out);
             parts(view, &open.parts, &mut out);
         }
         if let Some(hint) = &view.hint {
@@ -104,14 +145,18 @@ fn head(view: &View<'_>, out: &mut String) {
     let _ = writeln!(out, "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{}", view.target_s);
     if view.variant == Variant::LowLatency {
         let hold_back = seconds(view.part_target_ms.saturating_mul(HOLD_BACK));
-        let _ = writeln!(out, "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK={hold_back}");
+        let _ = write!(out, "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK={hold_back}");
+        if view.can_skip {
+            let _ = write!(out, ",CAN-SKIP-UNTIL={}", seconds(skip_until_ms(view.target_s)));
+        }
+        out.push('\n');
         let _ = writeln!(out, "#EXT-X-PART-INF:PART-TARGET={}", seconds(view.part_target_ms));
     }
     let _ = writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", view.sequence);
     if view.discontinuity_sequence > 0 {
         let _ = writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", view.discontinuity_sequence);
     }
-    if view.variant != Variant::Ts && view.listed.iter().all(|segment| segment.independent) {
+    if view.listed.iter().all(|segment| segment.independent) {
         out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
     }
 }
@@ -123,12 +168,37 @@ fn map<'a>(view: &View<'_>, item: Option<&'a Item>, last: &mut Option<&'a str>, 
     }
 }
 
+fn dated(unix_ms: u64, out: &mut String) {
+    let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", date(unix_ms));
+}
+
 fn parts(view: &View<'_>, parts: &[ListedPart], out: &mut String) {
     for part in parts {
         let (length, uri) = (seconds(part.ms), view.names.uri(&part.item.name));
         let independent = if part.independent { ",INDEPENDENT=YES" } else { "" };
         let _ = writeln!(out, "#EXT-X-PART:DURATION={length},URI=\"{uri}\"{independent}");
     }
+}
+
+/// The multivariant playlist of the one rendition there is, which is at `uri` (RFC 8216bis, 4.4.6.2).
+pub(super) fn multivariant(measured: &Measured, about: &About, uri: &str) -> String {
+    let mut out = String::from("#EXTM3U\n");
+    if measured.independent {
+        out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
+    }
+    let Measured { peak, average, pictures, .. } = *measured;
+    let _ = write!(out, "#EXT-X-STREAM-INF:BANDWIDTH={peak},AVERAGE-BANDWIDTH={average}");
+    if let Some(codecs) = &about.codecs {
+        let _ = write!(out, ",CODECS=\"{codecs}\"");
+    }
+    if let Some((width, height)) = about.size {
+        let _ = write!(out, ",RESOLUTION={width}x{height}");
+    }
+    if pictures > 0 {
+        let _ = write!(out, ",FRAME-RATE={}", seconds(pictures));
+    }
+    let _ = writeln!(out, "\n{uri}");
+    out
 }
 
 fn seconds(ms: u64) -> String {

@@ -8,6 +8,7 @@ use crate::media::frame::CodecSet;
 struct Outline {
     ts: bool,
     init: Option<Vec<Bytes>>,
+    counters: [u8; 3],
 }
 
 fn outline(
@@ -15,7 +16,8 @@ fn outline(
     _: Option<VideoCodec>,
     _: Option<AudioCodec>,
 ) -> Result<Box<dyn Packager>, String> {
-    Ok(Box::new(Outline { ts: kindred.container == Container::Ts, init: None }))
+    let ts = kindred.container == Container::Ts;
+    Ok(Box::new(Outline { ts, init: None, counters: [0; 3] }))
 }
 
 impl Packager for Outline {
@@ -26,18 +28,25 @@ impl Packager for Outline {
         let Frame { role, kind, dts, .. } = *frame;
         let config: Vec<Bytes> = frame.codec.headers().iter().map(|(_, bytes)| bytes.clone()).collect();
         let fresh = self.init.as_ref() != Some(&config);
+        let mark = match (kind, role) {
+            (Kind::Video, Role::Key) => KEY,
+            (Kind::Video, _) => DELTA,
+            _ => SOUND,
+        };
         let mut payload = Vec::new();
         if self.ts {
             if role == Role::Key {
-                payload.extend(packets(&[0, 0x100]));
+                self.packets(&[0, 1], SOUND, &mut payload);
             }
-            payload.extend(packets(&vec![0x101; frame.payload.len() / 184 + 1]));
+            let count = frame.payload.len() / 184 + 1;
+            self.packets(&vec![2; count], mark, &mut payload);
         } else {
             if fresh {
                 let init = [b"\0\0\0\0ftyp".as_slice(), &config.concat()].concat();
                 out.push(Piece { role: Role::Header, kind: Kind::Script, dts, payload: init.into() });
             }
             payload.extend(b"\0\0\0\0moof");
+            payload.push(mark);
             payload.extend(dts.to_be_bytes());
             payload.extend(&frame.payload);
         }
@@ -48,17 +57,39 @@ impl Packager for Outline {
     fn finish(&mut self, _: &mut Vec<Piece>) {}
 
     fn tables(&mut self) -> Bytes {
-        if self.ts { packets(&[0, 0x100]).into() } else { Bytes::new() }
+        let mut out = Vec::new();
+        if self.ts {
+            self.packets(&[0, 1], SOUND, &mut out);
+        }
+        out.into()
     }
 }
 
-fn packets(pids: &[u16]) -> Vec<u8> {
-    let packet = |pid: &u16| {
-        let mut packet = vec![0x47, (pid >> 8) as u8, *pid as u8];
-        packet.resize(188, 0xff);
-        packet
-    };
-    pids.iter().flat_map(packet).collect()
+impl Outline {
+    /// Packets of PAT, PMT and media, by number.
+    fn packets(&mut self, which: &[usize], mark: u8, out: &mut Vec<u8>) {
+        for n in which {
+            let pid: u16 = [0, 0x100, 0x101][*n];
+            let counter = self.counters[*n];
+            self.counters[*n] = (counter + 1) & 0x0f;
+            out.extend([0x47, (pid >> 8) as u8, pid as u8, 0x10 | counter, mark]);
+            out.resize(out.len() + 183, 0xff);
+        }
+    }
+}
+
+/// Marks of what a packet or fragment of the outline holds.
+const DELTA: u8 = 0;
+const KEY: u8 = 1;
+const SOUND: u8 = 2;
+
+/// Whether a player can start at a segment of these pieces: its first picture, if it has one, is a keyframe.
+pub(super) fn starts(pieces: &[Bytes]) -> bool {
+    let marks = pieces.iter().filter_map(|piece| match piece.first() {
+        Some(0x47) => piece.chunks(188).find(|packet| packet[1..3] == [1, 1]).map(|packet| packet[4]),
+        _ => Some(piece[8]),
+    });
+    marks.into_iter().find(|mark| *mark != SOUND).is_none_or(|mark| mark == KEY)
 }
 
 fn settings(variant: Variant) -> Settings {
@@ -88,6 +119,7 @@ fn templates() -> Templates {
         key: "[app]/[stream]-[seq].key".into(),
         prefix: String::new(),
         key_prefix: String::new(),
+        floor_ms: 0,
     }
 }
 
@@ -103,9 +135,15 @@ struct Rig {
     peak: usize,
     frame_bytes: usize,
     last_look: u64,
+    tracks: Tracks,
 }
 
 const VIDEO: Tracks = (Some(VideoCodec::Avc), None);
+/// Headers of H.264 at 240x160 and of AAC at 44.1 kHz and 48 kHz.
+const AVC: &[u8] =
+    b"\x17\0\0\0\0\x01\x42\xc0\x1e\xff\xe1\0\x0b\x67\x42\xc0\x1e\xd9\x03\xc5\x68\x40\0\0\x01\0\x02\x68\xce";
+const AAC: &[u8] = b"\xaf\x00\x12\x10";
+const AAC_48: &[u8] = b"\xaf\x00\x11\x90";
 
 impl Rig {
     fn new(settings: Settings) -> Rig {
@@ -121,9 +159,25 @@ impl Rig {
             peak: 0,
             frame_bytes: 100,
             last_look: 0,
+            tracks: VIDEO,
         };
         rig.config(HeaderKey::Video(0), b"avc 1");
         rig.config(HeaderKey::Audio(0), b"aac 1");
+        rig
+    }
+
+    /// With the packagers of the server instead of an outline, and real headers in front of the frames.
+    fn real(settings: Settings, sound: bool) -> Rig {
+        let mut rig = Rig::new(settings);
+        rig.hls.interrupt(rig.now());
+        rig.hls.make = crate::media::package::packager;
+        rig.validator.real = true;
+        rig.codec = Rc::new(CodecSet::default());
+        rig.tracks = (Some(VideoCodec::Avc), sound.then_some(AudioCodec::Aac));
+        rig.config(HeaderKey::Video(0), AVC);
+        if sound {
+            rig.config(HeaderKey::Audio(0), AAC);
+        }
         rig
     }
 
@@ -138,7 +192,7 @@ impl Rig {
             payload: Bytes::from_static(payload),
             codec: self.codec.clone(),
         };
-        self.hls.push(&frame, Some(VIDEO), self.now());
+        self.hls.push(&frame, Some(self.tracks), self.now());
     }
 
     fn now(&self) -> Now {
@@ -146,9 +200,19 @@ impl Rig {
     }
 
     fn frame(&mut self, kind: Kind, role: Role, dts: u64) {
-        let payload = Bytes::from(vec![dts as u8; self.frame_bytes]);
+        let mut payload = vec![dts as u8; self.frame_bytes];
+        if self.validator.real {
+            let head: &[u8] = match (kind, role) {
+                (Kind::Video, Role::Key) => b"\x17\x01\0\0\0\0\0\x01\0\x65",
+                (Kind::Video, _) => b"\x27\x01\0\0\0\0\0\x01\0\x41",
+                _ => b"\xaf\x01",
+            };
+            let size = if kind == Kind::Video { 255 } else { self.frame_bytes };
+            payload = [head, &vec![dts as u8; size]].concat();
+        }
+        let payload = Bytes::from(payload);
         let frame = Frame { kind, role, dts, payload, codec: self.codec.clone() };
-        let progress = self.hls.push(&frame, Some(VIDEO), self.now());
+        let progress = self.hls.push(&frame, Some(self.tracks), self.now());
         self.after(progress);
     }
 
@@ -495,5 +559,174 @@ fn a_copy_on_disk_has_what_its_playlist_names_and_nothing_for_ever() {
         assert!(most <= 26, "{most}");
         let all = rig.hls.all_files();
         assert!(files.iter().eq(all.iter()), "{files:?} {all:?}");
+    }
+}
+
+#[test]
+fn an_update_leaves_out_what_is_old_and_only_where_that_pays() {
+    for (window_ms, updates) in [(60_000, true), (12_000, false)] {
+        let mut rig = Rig::new(Settings { window_ms, ..settings(Variant::LowLatency) });
+        rig.play(200_000, 50, true);
+        rig.config(HeaderKey::Video(0), b"avc 2");
+        rig.play(200_000, 50, true);
+        assert_eq!(rig.validator.updates > 100, updates, "{}", rig.validator.updates);
+        assert_eq!(rig.text().contains(",CAN-SKIP-UNTIL=12.000"), updates, "{}", rig.text());
+    }
+    let mut rig = Rig::new(Settings { window_ms: 60_000, ..settings(Variant::Ts) });
+    rig.play(100_000, 50, true);
+    let text = rig.text();
+    let same = Playlist::Text(text.as_str().into());
+    assert_eq!(rig.hls.playlist("_HLS_skip=YES"), same, "parts of low latency are not for others");
+}
+
+#[test]
+fn dates_follow_lengths_and_the_clock() {
+    let date = |text: &str, n: usize| {
+        let dates = text.lines().filter_map(|line| line.strip_prefix("#EXT-X-PROGRAM-DATE-TIME:"));
+        dates.map(str::to_owned).nth(n).unwrap()
+    };
+    let mut rig = Rig::new(settings(Variant::Ts));
+    rig.play(8_040, 50, true);
+    assert_eq!(date(&rig.text(), 0), names::date(1_700_001_000_000));
+    assert_eq!(date(&rig.text(), 3), names::date(1_700_001_006_000));
+    // The clock runs two seconds ahead: dates follow by a hundredth of each length, and the validator sees no step.
+    rig.clock += 2_000;
+    rig.play(120_000, 50, true);
+    rig.clock += 3_600_000;
+    rig.validator.clock_set = true;
+    rig.play(4_000, 50, true);
+    let last = rig.text().matches("PROGRAM").count() - 1;
+    let now = |rig: &Rig| rig.now().unix_ms;
+    assert_eq!(date(&rig.text(), last), names::date(now(&rig) - 4_000), "a clock that was set");
+    rig.republish(500_000);
+    rig.play(4_000, 50, true);
+    let text = rig.text();
+    let at = text.rfind("#EXT-X-DISCONTINUITY\n").unwrap();
+    assert_eq!(date(&text[at..], 0), names::date(now(&rig) - 4_000), "{text}");
+}
+
+#[test]
+fn the_multivariant_playlist_says_what_was_measured() {
+    let mut rig = Rig::new(settings(Variant::Fmp4));
+    let about = About { codecs: Some("avc1.64001f,mp4a.40.2".into()), size: Some((1280, 720)) };
+    assert!(matches!(rig.hls.multivariant(&about, ""), Playlist::Wait(_)));
+    rig.play(20_040, 50, false);
+    rig.frame_bytes = 1000;
+    rig.play(2_000, 50, false);
+    rig.frame_bytes = 100;
+    rig.play(200_000, 50, false);
+    let Playlist::Text(text) = rig.hls.multivariant(&about, "hls_ctx=1&token=2") else { panic!() };
+    // A piece is 17 bytes and the frame; one keyframe of 100 bytes is in the segment with the pictures of 1000.
+    assert_eq!(
+        &*text,
+        format!(
+            "#EXTM3U\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},\
+             CODECS=\"avc1.64001f,mp4a.40.2\",RESOLUTION=1280x720,FRAME-RATE=25.000\nx.m3u8?hls_ctx=1&token=2\n",
+            (117 + 50 * 1017) * 8000 / 2040,
+            117 * 8 * 25
+        )
+    );
+}
+
+#[test]
+fn files_that_could_not_be_written_are_gaps() {
+    let mut rig = Rig::new(Settings { keep: false, tell: true, ..settings(Variant::Fmp4) });
+    for _ in 0..3 {
+        rig.hls.push(&picture(&rig, Role::Key), Some(VIDEO), rig.now());
+        rig.at += 2_000;
+    }
+    rig.hls.take_changes();
+    rig.hls.lost("live/x-100.m4s");
+    rig.hls.lost("live/x-7.m4s");
+    let text = rig.text();
+    assert!(text.contains("#EXT-X-GAP\n#EXTINF:2.000,\nx-100.m4s\n"), "{text}");
+    assert_eq!(text.matches("GAP").count(), 1, "{text}");
+    // Nothing can be read without its initialization segment, so that is written again.
+    rig.hls.lost("live/x-100.init.mp4");
+    assert_eq!(rig.text().matches("GAP").count(), 2);
+    for _ in 0..2 {
+        rig.hls.push(&picture(&rig, Role::Key), Some(VIDEO), rig.now());
+        rig.at += 2_000;
+        let changes = rig.hls.take_changes();
+        let again = changes.iter().any(|c| matches!(c, Change::Write(name, _) if name.ends_with("init.mp4")));
+        assert_eq!(again, rig.at == 8_000, "{changes:?}");
+    }
+    assert_eq!(rig.text().matches("GAP").count(), 2);
+}
+
+fn picture(rig: &Rig, role: Role) -> Frame {
+    let payload = Bytes::from_static(b"picture");
+    Frame { kind: Kind::Video, role, dts: rig.at, payload, codec: rig.codec.clone() }
+}
+
+#[test]
+fn a_closed_segment_is_told_once() {
+    let mut rig = Rig::new(settings(Variant::Ts));
+    let mut closed = Vec::new();
+    for n in 0..200 {
+        let role = if n % 50 == 0 { Role::Key } else { Role::Delta };
+        closed.extend(rig.hls.push(&picture(&rig, role), Some(VIDEO), rig.now()).closed);
+        rig.at += 40;
+    }
+    closed.extend(rig.hls.end(rig.now()).closed);
+    let told: Vec<(u64, &str, u64)> = closed.iter().map(|c| (c.sequence, &*c.name, c.ms)).collect();
+    assert_eq!(
+        told,
+        [100, 101, 102, 103].map(|n| (
+            n,
+            ["live/x-100.ts", "live/x-101.ts", "live/x-102.ts", "live/x-103.ts"][n as usize - 100],
+            2000
+        ))
+    );
+    assert!(closed.iter().all(|c| c.bytes == 188 * 52), "{closed:?}");
+    assert_eq!(rig.hls.url("live/x 1.ts"), "/live/x%201.ts");
+}
+
+/// What the server's own packagers make follows the rules too: counters of MPEG-TS go on over segments.
+#[test]
+fn real_segments_follow_the_rules() {
+    for variant in [Variant::Ts, Variant::Fmp4, Variant::LowLatency] {
+        let mut rig = Rig::real(settings(variant), true);
+        rig.play(30_040, 50, true);
+        assert_eq!((rig.validator.discontinuities, rig.validator.dependent), (0, 0), "{variant:?}");
+        rig.config(HeaderKey::Audio(0), AAC_48);
+        rig.play(10_000, 50, true);
+        assert_eq!(rig.validator.discontinuities, 1, "another rate of the sound");
+        rig.at += 20_000;
+        rig.audio_at = rig.at;
+        rig.play(10_000, 50, true);
+        assert_eq!(rig.validator.discontinuities, 2, "a step of the time line");
+        rig.only_sound(10_000);
+        rig.play(60_000, 0, true);
+        assert!(rig.validator.longest_ms <= 12_100, "{variant:?} {}", rig.validator.longest_ms);
+        rig.play(10_000, 50, true);
+        let end = rig.hls.end(rig.now());
+        rig.after(end);
+        assert!(rig.validator.total_ms > 129_000, "{variant:?} {}", rig.validator.total_ms);
+
+        let mut late = Rig::real(settings(variant), false);
+        late.play(10_000, 50, false);
+        late.config(HeaderKey::Audio(0), AAC);
+        late.tracks.1 = Some(AudioCodec::Aac);
+        late.play(10_000, 50, true);
+        assert_eq!(late.validator.discontinuities, 1, "{variant:?}: sound that comes late");
+    }
+}
+
+/// Without keyframes there are segments all the same, as long as `hls_aof_ratio` allows, and none of them is said to be a
+/// place to start at.
+#[test]
+fn a_minute_without_keyframes_is_cut_at_the_limit() {
+    for variant in [Variant::Ts, Variant::Fmp4, Variant::LowLatency] {
+        let mut rig = Rig::new(settings(variant));
+        rig.play(10_000, 50, true);
+        assert!(rig.text().contains("#EXT-X-INDEPENDENT-SEGMENTS"));
+        let (before, listed) = (rig.validator.versions, rig.validator.total_ms);
+        rig.play(60_000, 0, true);
+        assert!(!rig.text().contains("#EXT-X-INDEPENDENT-SEGMENTS") && rig.validator.dependent >= 4);
+        assert!(rig.validator.versions >= before + 4 && rig.validator.total_ms - listed >= 48_000);
+        assert!((11_900..=12_100).contains(&rig.validator.longest_ms), "{}", rig.validator.longest_ms);
+        rig.play(100_000, 50, true);
+        assert!(rig.text().contains("#EXT-X-INDEPENDENT-SEGMENTS"), "it is over with the next keyframes");
     }
 }

@@ -15,6 +15,7 @@ struct Said {
     discontinuities: u64,
     map: Option<String>,
     key: Option<String>,
+    date: String,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +36,9 @@ struct Parsed {
     trailing: Vec<Part>,
     hint: Option<String>,
     ended: bool,
+    independent: bool,
+    skip_until: Option<u64>,
+    skipped: u64,
 }
 
 /// Follows one stream.
@@ -57,6 +61,31 @@ pub(super) struct Validator {
     /// The budget may take segments before their time.
     pub(super) squeezed: bool,
     pub(super) parts_seen: u64,
+    /// Last continuity counter of each PID.
+    counters: BTreeMap<u16, u8>,
+    /// A real packager makes the segments, without the outline's marks.
+    pub(super) real: bool,
+    /// Somebody set the clock: a date may step.
+    pub(super) clock_set: bool,
+    /// Updates that left something out.
+    pub(super) updates: u64,
+    /// Segments that a player cannot start at.
+    pub(super) dependent: u64,
+}
+
+/// Milliseconds since midnight of a date in a playlist.
+fn of_day(date: &str) -> u64 {
+    let (day, time) = date.strip_suffix('Z').unwrap().split_once('T').expect("a date and a time");
+    assert!(day.len() == 10 && time.len() == 12, "{date}");
+    let (clock, rest) = time.split_once('.').unwrap();
+    let seconds = clock.split(':').fold(0, |sum, part| sum * 60 + part.parse::<u64>().unwrap());
+    seconds * 1000 + rest.parse::<u64>().unwrap()
+}
+
+/// Signed distance of two times of day, at most half a day.
+fn since(now: u64, before: u64) -> i64 {
+    const DAY: i64 = 86_400_000;
+    (now as i64 - before as i64 + DAY / 2).rem_euclid(DAY) - DAY / 2
 }
 
 fn ms(text: &str) -> u64 {
@@ -76,6 +105,7 @@ fn parse(text: &str, variant: Variant) -> Parsed {
     assert_eq!(lines.next(), Some("#EXTM3U"));
     let mut p = Parsed { part_target: 0, ..Parsed::default() };
     let (mut map, mut key, mut extinf, mut parts) = (None, None, None, Vec::new());
+    let mut date = None;
     let mut discontinuities = 0;
     let mut version = 0;
     for line in lines {
@@ -89,7 +119,15 @@ fn parse(text: &str, variant: Variant) -> Parsed {
                 assert!(p.segments.is_empty());
                 p.discontinuity = value.parse().unwrap();
             }
-            "#EXT-X-INDEPENDENT-SEGMENTS" => {}
+            "#EXT-X-INDEPENDENT-SEGMENTS" => p.independent = true,
+            "#EXT-X-PROGRAM-DATE-TIME" => {
+                assert!(parts.is_empty(), "the date of a segment comes before its parts");
+                assert_eq!(date.replace(value.to_owned()), None);
+            }
+            "#EXT-X-SKIP" => {
+                assert!(p.segments.is_empty());
+                p.skipped = attribute(value, "SKIPPED-SEGMENTS").unwrap().parse().unwrap();
+            }
             "#EXT-X-DISCONTINUITY" => discontinuities += 1,
             "#EXT-X-MAP" => map = attribute(value, "URI").map(str::to_owned),
             "#EXT-X-KEY" => {
@@ -103,6 +141,7 @@ fn parse(text: &str, variant: Variant) -> Parsed {
             "#EXT-X-SERVER-CONTROL" => {
                 assert_eq!(attribute(value, "CAN-BLOCK-RELOAD"), Some("YES"));
                 p.hold_back = ms(attribute(value, "PART-HOLD-BACK").unwrap());
+                p.skip_until = attribute(value, "CAN-SKIP-UNTIL").map(ms);
             }
             "#EXT-X-PART-INF" => p.part_target = ms(attribute(value, "PART-TARGET").unwrap()),
             "#EXT-X-PART" => parts.push(Part {
@@ -124,12 +163,14 @@ fn parse(text: &str, variant: Variant) -> Parsed {
                     discontinuities: p.discontinuity + discontinuities,
                     map: map.clone(),
                     key: key.clone(),
+                    date: date.take().expect("each segment has a date"),
                 };
                 p.segments.push((said, std::mem::take(&mut parts)));
             }
         }
     }
     assert_eq!(extinf, None);
+    assert!(parts.is_empty() == date.is_none(), "parts have a date");
     p.trailing = parts;
     let expected = match variant {
         Variant::Ts => 3,
@@ -159,6 +200,10 @@ impl Validator {
         let p = parse(&text, variant);
         self.versions += 1;
         self.check_numbers(&p, now, &text);
+        if self.versions % 5 == 1 {
+            self.check_update(hls, &p, &text);
+        }
+        self.check_dates(&p, &text);
         let mut start = Vec::new();
         for (n, (said, parts)) in (p.sequence..).zip(&p.segments) {
             let length = ms(&said.extinf);
@@ -169,8 +214,12 @@ impl Validator {
                     assert!(self.said.last_key_value().is_none_or(|(last, _)| n == last + 1), "a gap at {n}");
                     self.longest_ms = self.longest_ms.max(length);
                     self.total_ms += length;
+                    let fresh = self
+                        .said
+                        .get(&(n.wrapping_sub(1)))
+                        .is_none_or(|before| before.discontinuities != said.discontinuities);
                     self.said.insert(n, said.clone());
-                    self.check_body(hls, said, variant);
+                    self.check_body(hls, said, variant, fresh, p.independent);
                 }
             }
             if !parts.is_empty() {
@@ -213,6 +262,70 @@ impl Validator {
         self.last = Some((p.sequence, p.sequence + count, p.discontinuity, p.target));
     }
 
+    /// Without a discontinuity, dates follow lengths to within a hundredth; they never go back.
+    fn check_dates(&self, p: &Parsed, text: &str) {
+        for pair in p.segments.windows(2) {
+            let [(before, _), (said, _)] = pair else { continue };
+            let length = ms(&before.extinf);
+            let off = since(of_day(&said.date), of_day(&before.date)) - length as i64;
+            let stepped = self.clock_set && off > 10_000;
+            let most = if !stepped && before.discontinuities == said.discontinuities {
+                length / 100
+            } else {
+                86_400_000
+            };
+            assert!(off >= -(length as i64 / 100) && off <= most as i64, "a date is {off} ms off\n{text}");
+        }
+    }
+
+    /// An update is the end of the whole, and leaves out what is old enough.
+    fn check_update(&mut self, hls: &mut Hls, whole: &Parsed, text: &str) {
+        let Playlist::Text(update) = hls.playlist("a=b&_HLS_skip=YES") else { panic!("no update") };
+        let p = parse(&update, hls.settings().variant);
+        let Some(until) = whole.skip_until else { return assert_eq!(&*update, text) };
+        assert!(until >= 6 * whole.target * 1000);
+        self.updates += u64::from(p.skipped > 0);
+        let (old, rest) = whole.segments.split_at(p.skipped as usize);
+        let mut left: u64 = rest.iter().map(|(said, _)| ms(&said.extinf)).sum();
+        assert!(old.is_empty() || left > until, "segments within the boundary are left out\n{update}");
+        if let Some(((next, _), true)) = rest.first().map(|first| (first, rest.len() > 1)) {
+            left -= ms(&next.extinf);
+            assert!(left <= until, "more could be left out\n{update}");
+        }
+        assert_eq!(
+            (p.sequence, p.discontinuity, p.target),
+            (whole.sequence, whole.discontinuity, whole.target)
+        );
+        assert_eq!(
+            (p.trailing, p.hint, p.segments.len()),
+            (whole.trailing.clone(), whole.hint.clone(), rest.len())
+        );
+        for ((got, got_parts), (said, parts)) in p.segments.iter().zip(rest) {
+            assert_eq!(
+                (&got.uri, &got.extinf, &got.date, got_parts, &got.map),
+                (&said.uri, &said.extinf, &said.date, parts, &said.map)
+            );
+        }
+    }
+
+    /// Continuity counters go on from segment to segment of one run.
+    fn check_counters(&mut self, whole: &[u8], fresh: bool) {
+        if fresh {
+            self.counters.clear();
+        }
+        for packet in whole.chunks(188) {
+            let pid = u16::from_be_bytes([packet[1] & 0x1f, packet[2]]);
+            let (payload, counter) = (packet[3] & 0x10 != 0, packet[3] & 0x0f);
+            let before = self.counters.insert(pid, counter);
+            let expected = before.map(|before| if payload { (before + 1) & 0x0f } else { before });
+            // The first segment after a break may begin with the end of what was before it.
+            assert!(
+                fresh || expected.is_none_or(|expected| expected == counter),
+                "PID {pid:#x}: {before:?} {counter}"
+            );
+        }
+    }
+
     /// What left the list is still there for as long as it has to be.
     fn check_left(&mut self, hls: &Hls, now: u64) {
         self.left.retain(|_, until| *until > now);
@@ -222,7 +335,7 @@ impl Validator {
         }
     }
 
-    fn check_body(&mut self, hls: &Hls, said: &Said, variant: Variant) {
+    fn check_body(&mut self, hls: &Hls, said: &Said, variant: Variant, fresh: bool, independent: bool) {
         let (content, bytes) = body(hls, &said.uri).expect("a listed segment can be had");
         assert!(self.bodies.insert(said.uri.clone(), sum(&bytes)).is_none(), "{} was used before", said.uri);
         let whole: Vec<u8> = bytes.chunks.concat();
@@ -233,6 +346,10 @@ impl Validator {
                 assert!(whole.chunks(188).all(|packet| packet[0] == 0x47));
                 assert_eq!(whole[1] & 0x1f, 0, "PAT first");
                 assert_eq!(whole[2], 0, "PAT first");
+                self.check_counters(&whole, fresh);
+                let start = self.real || super::tests::starts(&bytes.chunks);
+                self.dependent += u64::from(!start);
+                assert!(start || !independent, "{} is called independent", said.uri);
             }
             Variant::Ts => {
                 assert_eq!(whole.len() % 16, 0);
@@ -241,6 +358,9 @@ impl Validator {
             }
             Variant::Fmp4 | Variant::LowLatency => {
                 assert_eq!((content, &whole[4..8]), (Content::Mp4, &b"moof"[..]));
+                let start = self.real || super::tests::starts(&bytes.chunks);
+                self.dependent += u64::from(!start);
+                assert!(start || !independent, "{} is called independent", said.uri);
                 let (_, init) = body(hls, said.map.as_ref().unwrap()).expect("the map can be had");
                 assert_eq!(&init.chunks.concat()[4..8], b"ftyp");
             }

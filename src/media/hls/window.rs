@@ -5,7 +5,7 @@ use super::cutter::Part;
 use super::keys::{Key, Keys};
 use super::names::{Names, Values};
 use super::playlist::{self, Reload};
-use super::{Body, Change, Content, Now, Settings, Variant};
+use super::{Body, Change, Closed, Content, Measured, Now, Settings, Variant};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -17,6 +17,11 @@ const MIN_LISTED: usize = 3;
 const SLACK_MS: u64 = 100;
 /// A request that blocks waits for this many target durations at most (RFC 8216bis 6.2.5.2).
 const PATIENCE: u64 = 3;
+
+/// Dates follow the lengths of segments; by this share of a segment they are brought nearer to the clock.
+const DATE_SLEW: u64 = 100;
+/// A clock that is further off than this (ms) was set: dates begin anew.
+const DATE_STEP_MS: u64 = 10_000;
 
 /// A resource: its name and bytes.
 #[derive(Debug)]
@@ -38,8 +43,14 @@ pub(super) struct ListedPart {
 pub(super) struct Segment {
     pub(super) item: Item,
     pub(super) ms: u64,
+    /// When it began, in ms since 1970.
+    pub(super) date: u64,
     pub(super) discontinuity: bool,
     pub(super) independent: bool,
+    /// Its file could not be written.
+    pub(super) gap: bool,
+    bytes: u64,
+    pictures: u32,
     pub(super) init: Option<Rc<Item>>,
     pub(super) key: Option<(Rc<Key>, Rc<Item>)>,
     pub(super) parts: Vec<ListedPart>,
@@ -49,10 +60,14 @@ pub(super) struct Segment {
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) discontinuity: bool,
+    pub(super) date: u64,
     pub(super) parts: Vec<ListedPart>,
     values: Values,
     name: Rc<str>,
     bytes: usize,
+    pictures: u32,
+    /// It has no picture before its first keyframe.
+    independent: bool,
 }
 
 fn lists(parts: &[ListedPart]) -> usize {
@@ -80,15 +95,46 @@ pub(super) struct Window {
     discontinuity_sequence: u64,
     target_s: u64,
     part_target_ms: u64,
+    /// What the name of the newest segment tells of the time, and when the next one begins by its lengths.
+    name_ms: Option<u64>,
+    next_date: Option<u64>,
+    rate: Rate,
+    /// Files that could not be written and are needed for what comes.
+    lost: Vec<Rc<str>>,
     /// Bytes and length of what is listed or retired, and of the parts of the segment in the making.
     bytes: usize,
     listed_ms: u64,
     ended: bool,
     squeezed: u64,
     text: Option<Rc<str>>,
+    /// The same without what a client has already.
+    update: Option<Rc<str>>,
     keep: bool,
     tell: bool,
     changes: Vec<Change>,
+}
+
+/// The highest rate of a stretch of segments of at least half the target duration (RFC 8216bis, 4.4.6.2).
+#[derive(Debug, Default)]
+struct Rate {
+    peak: u64,
+    bytes: u64,
+    ms: u64,
+}
+
+impl Rate {
+    fn add(&mut self, bytes: u64, ms: u64, target_ms: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.ms = self.ms.saturating_add(ms);
+        if self.ms.saturating_mul(2) >= target_ms {
+            self.peak = self.peak.max(bits_per_second(self.bytes, self.ms));
+            (self.bytes, self.ms) = (0, 0);
+        }
+    }
+}
+
+fn bits_per_second(bytes: u64, ms: u64) -> u64 {
+    bytes.saturating_mul(8000).checked_div(ms).unwrap_or(0)
 }
 
 impl Window {
@@ -112,9 +158,14 @@ impl Window {
             ended: false,
             squeezed: 0,
             text: None,
+            update: None,
             keep: settings.keep,
             tell: settings.tell,
             changes: Vec::new(),
+            name_ms: None,
+            next_date: None,
+            rate: Rate::default(),
+            lost: Vec::new(),
         }
     }
 
@@ -185,13 +236,17 @@ impl Window {
         self.squeezed
     }
 
+    pub(super) fn target_ms(&self) -> u64 {
+        self.target_s.saturating_mul(1000)
+    }
+
     pub(super) fn patience_ms(&self) -> u64 {
         self.target_s.saturating_mul(1000 * PATIENCE)
     }
 
     /// Segments from now on need this initialization segment.
     pub(super) fn init(&mut self, bytes: Bytes, names: &Names, now: Now) {
-        let values = Values { sequence: self.next_sequence, unix_ms: now.unix_ms, duration_ms: 0 };
+        let values = Values::new(self.next_sequence, names.time(now.unix_ms, self.name_ms));
         // Two in a row for the same segment: nobody has seen the first.
         let name = names.init(values);
         self.write(&name, std::slice::from_ref(&bytes));
@@ -199,9 +254,32 @@ impl Window {
     }
 
     pub(super) fn open(&mut self, discontinuity: bool, names: &Names, now: Now) {
-        let values = Values { sequence: self.next_sequence, unix_ms: now.unix_ms, duration_ms: 0 };
+        let values = Values::new(self.next_sequence, names.time(now.unix_ms, self.name_ms));
+        self.name_ms = Some(values.unix_ms);
         let name = names.segment(values);
-        self.open = Some(Open { discontinuity, parts: Vec::new(), values, name, bytes: 0 });
+        let date = self.date(discontinuity, now.unix_ms);
+        self.open = Some(Open {
+            discontinuity,
+            date,
+            parts: Vec::new(),
+            values,
+            name,
+            bytes: 0,
+            pictures: 0,
+            independent: true,
+        });
+    }
+
+    /// When the segment that begins now began: the clock's time at first and after a step, else where the one before
+    /// ended, so that dates and lengths agree.
+    fn date(&self, discontinuity: bool, unix_ms: u64) -> u64 {
+        let Some(next) = self.next_date else { return unix_ms };
+        let off = next.abs_diff(unix_ms);
+        if off > DATE_STEP_MS || discontinuity && unix_ms > next {
+            return unix_ms;
+        }
+        let step = off.min(self.listed.back().map_or(0, |last| last.ms) / DATE_SLEW);
+        if unix_ms > next { next.saturating_add(step) } else { next.saturating_sub(step) }
     }
 
     pub(super) fn mark_discontinuity(&mut self) {
@@ -213,19 +291,24 @@ impl Window {
     pub(super) fn part(&mut self, part: Part, names: &Names) {
         let Some(open) = &mut self.open else { return };
         let body = Rc::new(Body::new(part.chunks));
+        if open.pictures == 0 {
+            open.independent = part.independent;
+        }
+        open.pictures = open.pictures.saturating_add(part.pictures);
         open.bytes = open.bytes.saturating_add(body.size());
         self.bytes = self.bytes.saturating_add(body.size());
         let name = names.part(&open.name, open.parts.len());
         open.parts.push(ListedPart { item: Item { name, body }, ms: part.ms, independent: part.independent });
         if self.low_latency {
-            self.text = None;
+            self.touch();
         }
     }
 
     /// The segment in the making is complete and enters the list.
-    pub(super) fn close(&mut self, ms: u64, names: &Names, keys: Option<&mut Keys>, now: Now) {
-        let Some(open) = self.open.take() else { return };
-        let values = Values { duration_ms: ms, ..open.values };
+    pub(super) fn close(&mut self, ms: u64, names: &Names, keys: Option<&mut Keys>) -> Option<Closed> {
+        let open = self.open.take()?;
+        let mut values = open.values;
+        values.duration_ms = ms;
         let sequence = self.next_sequence;
         let mut chunks: Vec<Bytes> =
             open.parts.iter().flat_map(|part| part.item.body.chunks.clone()).collect();
@@ -233,36 +316,46 @@ impl Window {
             let key = keys.next(sequence);
             chunks = vec![key.encrypt(sequence, &chunks)];
             if self.key.as_ref().is_none_or(|(current, _)| *current != key) {
-                let name = names.key(Values { sequence, unix_ms: now.unix_ms, duration_ms: ms });
+                let name = names.key(values);
                 let body = Body::new(vec![Bytes::copy_from_slice(&key.bytes)]);
                 self.write(&name, &body.chunks);
                 self.key = Some((key, Rc::new(Item { name, body: Rc::new(body) })));
             }
         }
+        self.write_lost();
         let name = names.segment(values);
         self.write(&name, &chunks);
+        let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         let body = Rc::new(if self.keep { Body::new(chunks) } else { Body::default() });
         self.bytes = self.bytes.saturating_sub(open.bytes).saturating_add(body.size());
         self.next_sequence = sequence.saturating_add(1);
         self.target_s = self.target_s.max(ms.saturating_sub(SLACK_MS).div_ceil(1000));
+        self.rate.add(bytes, ms, self.target_s.saturating_mul(1000));
+        self.next_date = Some(open.date.saturating_add(ms));
         self.listed_ms = self.listed_ms.saturating_add(ms);
+        let closed = Closed { sequence, name: name.clone(), ms, bytes };
         self.listed.push_back(Segment {
             item: Item { name, body },
             ms,
+            date: open.date,
             discontinuity: open.discontinuity,
-            independent: open.parts.first().is_some_and(|part| part.independent),
+            gap: false,
+            bytes,
+            pictures: open.pictures,
+            independent: open.independent,
             init: self.init.clone(),
             key: self.key.clone(),
             parts: if self.low_latency { open.parts } else { Vec::new() },
         });
-        self.text = None;
+        self.touch();
+        Some(closed)
     }
 
     /// What no part exceeds.
     pub(super) fn part_target(&mut self, ms: u64) {
         if self.part_target_ms != ms {
             self.part_target_ms = ms;
-            self.text = None;
+            self.touch();
         }
     }
 
@@ -308,18 +401,18 @@ impl Window {
         let segment = self.listed.pop_front()?;
         self.listed_ms = self.listed_ms.saturating_sub(segment.ms);
         self.discontinuity_sequence += u64::from(segment.discontinuity);
-        self.text = None;
+        self.touch();
         Some(segment)
     }
 
     pub(super) fn end(&mut self) {
         self.ended = true;
-        self.text = None;
+        self.touch();
     }
 
     pub(super) fn reopen(&mut self) {
         self.ended = false;
-        self.text = None;
+        self.touch();
     }
 
     /// Whether the playlist holds what a blocking request asks for.
@@ -346,8 +439,10 @@ impl Window {
     }
 
     /// The playlist as it is now.
-    pub(super) fn text(&mut self, names: &Names, variant: Variant) -> Rc<str> {
-        if let Some(text) = &self.text {
+    /// With `update`, what a client has that asked not long ago is left out, if that is worth it.
+    pub(super) fn text(&mut self, names: &Names, variant: Variant, update: bool) -> Rc<str> {
+        let kept = if update { &self.update } else { &self.text };
+        if let Some(text) = kept {
             return text.clone();
         }
         let view = playlist::View {
@@ -362,10 +457,52 @@ impl Window {
             init: self.init.as_deref(),
             hint: self.hint(names, variant),
             ended: self.ended,
+            can_skip: self.low_latency && self.window_ms > playlist::skip_until_ms(self.target_s),
         };
-        let text: Rc<str> = playlist::text(&view).into();
-        self.text = Some(text.clone());
+        let text: Rc<str> = playlist::text(&view, update).into();
+        *if update { &mut self.update } else { &mut self.text } = Some(text.clone());
         text
+    }
+
+    /// What the segments were measured to be.
+    pub(super) fn measured(&self) -> Measured {
+        let (bytes, pictures) = self.listed.iter().fold((0u64, 0u64), |(bytes, pictures), segment| {
+            (bytes.saturating_add(segment.bytes), pictures.saturating_add(u64::from(segment.pictures)))
+        });
+        let average = bits_per_second(bytes, self.listed_ms);
+        Measured {
+            peak: self.rate.peak.max(average),
+            average,
+            pictures: pictures.saturating_mul(1_000_000).checked_div(self.listed_ms).unwrap_or(0),
+            independent: self.listed.iter().all(|segment| segment.independent),
+        }
+    }
+
+    /// The file of this name could not be written: segments that need it are gaps, and what comes gets it again.
+    pub(super) fn lost(&mut self, name: &str) {
+        let is = |item: &Item| &*item.name == name;
+        for segment in self.listed.iter_mut().filter(|_| !self.keep) {
+            let needed =
+                segment.init.as_deref().into_iter().chain(segment.key.as_ref().map(|(_, key)| &**key));
+            segment.gap |= needed.chain([&segment.item]).any(is);
+        }
+        let current = self.init.iter().chain(self.key.iter().map(|(_, key)| key));
+        self.lost.extend(current.filter(|item| is(item)).map(|item| item.name.clone()));
+        self.touch();
+    }
+
+    fn write_lost(&mut self) {
+        for name in std::mem::take(&mut self.lost) {
+            let current = self.init.iter().chain(self.key.iter().map(|(_, key)| key));
+            let chunks = current.filter(|item| item.name == name).map(|item| item.body.chunks.clone()).next();
+            chunks.into_iter().for_each(|chunks| self.write(&name, &chunks));
+        }
+    }
+
+    /// The playlist has changed.
+    fn touch(&mut self) {
+        self.text = None;
+        self.update = None;
     }
 
     /// Name of the next part, before there is one.
@@ -375,19 +512,22 @@ impl Window {
         }
         Some(match &self.open {
             Some(open) => names.part(&open.name, open.parts.len()),
-            None => {
-                names.part(&names.segment(Values { sequence: self.next_sequence, ..Values::default() }), 0)
-            }
+            None => names.part(&names.segment(Values::new(self.next_sequence, 0)), 0),
         })
     }
 
     /// The bytes of this name, while they are kept.
     pub(super) fn file(&self, name: &str) -> Option<(Content, &Rc<Body>)> {
-        let segments = || self.listed.iter().chain(self.retired.iter().map(|retired| &retired.segment));
+        let retired = || self.retired.iter().rev().map(|retired| &retired.segment);
+        // The newest first: they are what most players ask for.
+        let segments = || self.listed.iter().rev().chain(retired());
         let is = |item: &&Item| &*item.name == name;
-        let open_parts = self.open.iter().filter(|_| self.low_latency).flat_map(|open| &open.parts);
-        let parts = segments().flat_map(|segment| &segment.parts).chain(open_parts).map(|part| &part.item);
-        let media = segments().map(|segment| &segment.item).chain(parts).find(is);
+        let open_parts =
+            self.open.iter().filter(|_| self.low_latency).flat_map(|open| open.parts.iter().rev());
+        let whole = segments().flat_map(|segment| {
+            std::iter::once(&segment.item).chain(segment.parts.iter().rev().map(|part| &part.item))
+        });
+        let media = open_parts.map(|part| &part.item).chain(whole).find(is);
         if let Some(item) = media {
             return Some((self.content, &item.body));
         }

@@ -20,8 +20,6 @@ pub struct AckWindow {
     window: u32,
     total: u32,
     pending: u32,
-    peer_acked: Option<u32>,
-    peer_acks: u32,
 }
 
 impl AckWindow {
@@ -35,7 +33,7 @@ impl AckWindow {
     #[must_use]
     pub fn starting_at(in_ack_size: u32, total: u32) -> Self {
         let window = if in_ack_size == 0 { DEFAULT_WINDOW } else { in_ack_size };
-        Self { window, total, pending: 0, peer_acked: None, peer_acks: 0 }
+        Self { window, total, pending: 0 }
     }
 
     /// The peer announced a window of `bytes` (Window Acknowledgement Size, type 5). Zero is ignored.
@@ -67,18 +65,6 @@ impl AckWindow {
         }
         self.pending = 0;
         Some(self.total)
-    }
-
-    /// The peer acknowledged `sequence` (type 3). Kept for statistics; nothing waits for it.
-    pub fn peer_acked(&mut self, sequence: u32) {
-        self.peer_acked = Some(sequence);
-        self.peer_acks = self.peer_acks.saturating_add(1);
-    }
-
-    /// The last sequence number the peer acknowledged, and how many acknowledgements it sent.
-    #[must_use]
-    pub fn peer_state(&self) -> (Option<u32>, u32) {
-        (self.peer_acked, self.peer_acks)
     }
 }
 
@@ -137,14 +123,5 @@ mod tests {
             }
         }
         assert!(sent > 7000);
-    }
-
-    #[test]
-    fn acks_of_the_peer_are_recorded_and_their_absence_changes_nothing() {
-        let mut acks = AckWindow::new(0);
-        assert_eq!(acks.peer_state(), (None, 0));
-        acks.peer_acked(7);
-        acks.peer_acked(3);
-        assert_eq!(acks.peer_state(), (Some(3), 2));
     }
 }

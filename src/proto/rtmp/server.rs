@@ -172,7 +172,6 @@ enum Phase {
 #[derive(Debug)]
 pub struct ServerSession {
     phase: Phase,
-    settings: Settings,
     /// Chunk size that the peer knows of.
     chunk_size: u32,
     reader: ChunkReader,
@@ -185,25 +184,16 @@ pub struct ServerSession {
 
 impl ServerSession {
     /// A session that waits for C0. `entropy` and `now_ms` go into the handshake.
-    pub fn new(settings: Settings, entropy: Entropy, now_ms: u32, trusted_proxy: bool) -> ServerSession {
+    pub fn new(entropy: Entropy, now_ms: u32, trusted_proxy: bool) -> ServerSession {
         ServerSession {
             phase: Phase::Handshake(Box::new(ServerHandshake::new(entropy, now_ms, trusted_proxy))),
-            settings,
             chunk_size: FIRST_CHUNK_SIZE,
             reader: ChunkReader::new(Limits::default()),
-            acks: AckWindow::new(settings.in_ack_size),
+            acks: AckWindow::new(0),
             received: 0,
             next_msid: 1,
             job: Job::None,
             parts: None,
-        }
-    }
-
-    /// What later connections of this vhost are told; in force from `accept_connect` on.
-    pub fn set_settings(&mut self, settings: Settings) {
-        self.settings = settings;
-        if settings.in_ack_size > 0 {
-            self.acks = AckWindow::starting_at(settings.in_ack_size, self.acks.total());
         }
     }
 
@@ -274,7 +264,6 @@ impl ServerSession {
     fn message(&mut self, message: Message, out: &mut Vec<u8>) -> Result<Option<Event>, SessionError> {
         let Message { kind, timestamp, payload, msid, .. } = message;
         match kind {
-            kind::ACK => control_value(&payload).into_iter().for_each(|n| self.acks.peer_acked(n)),
             kind::WINDOW_ACK_SIZE => {
                 control_value(&payload).into_iter().for_each(|n| self.acks.set_window(n))
             }
@@ -440,15 +429,18 @@ impl ServerSession {
     }
 
     /// Lets the client in: window, bandwidth and chunk size, then the result with what we are.
-    pub fn accept_connect(&mut self, connect: &Connect, out: &mut Vec<u8>) {
+    pub fn accept_connect(&mut self, connect: &Connect, settings: Settings, out: &mut Vec<u8>) {
         self.phase = Phase::Connected;
-        let window = self.settings.out_ack_size;
+        if settings.in_ack_size > 0 {
+            self.acks = AckWindow::starting_at(settings.in_ack_size, self.acks.total());
+        }
+        let window = settings.out_ack_size;
         if window > 0 {
             self.reply(out).control(kind::WINDOW_ACK_SIZE, &window.to_be_bytes());
             self.reply(out).control(kind::SET_PEER_BANDWIDTH, &peer_bandwidth(window, Bandwidth::Dynamic));
         }
-        self.reply(out).control(kind::SET_CHUNK_SIZE, &self.settings.chunk_size.to_be_bytes());
-        self.chunk_size = self.settings.chunk_size;
+        self.reply(out).control(kind::SET_CHUNK_SIZE, &settings.chunk_size.to_be_bytes());
+        self.chunk_size = settings.chunk_size;
         let properties = Value::object([
             ("fmsVer", Value::string("FMS/3,5,3,888")),
             ("capabilities", Value::Number(127.0)),

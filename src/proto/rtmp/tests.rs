@@ -12,7 +12,7 @@ use crate::wire::flv::TagType;
 use bytes::Bytes;
 
 fn server() -> ServerSession {
-    ServerSession::new(Settings::default(), Entropy([7; 64]), 0, false)
+    ServerSession::new(Entropy([7; 64]), 0, false)
 }
 
 /// Lets everybody in, and answers as the application would.
@@ -24,7 +24,7 @@ fn serve(
     let mut events = Vec::new();
     while let Some(event) = session.feed(&mut input, out)? {
         match &event {
-            Event::Connect(connect) => session.accept_connect(connect, out),
+            Event::Connect(connect) => session.accept_connect(connect, Settings::default(), out),
             Event::FcPublish { tid, stream } => session.answer_fc_publish(*tid, stream, None, out),
             Event::Publish { msid, stream } => session.accept_publish(*msid, stream, out),
             Event::Play { msid, stream, .. } => session.accept_play(*msid, stream, out),
@@ -124,7 +124,7 @@ fn recorded_clients_cut_short_or_damaged_never_panic() {
             let mut out = Vec::new();
             while let Ok(Some(event)) = session.feed(&mut input, &mut out) {
                 if let Event::Connect(connect) = event {
-                    session.accept_connect(&connect, &mut out);
+                    session.accept_connect(&connect, Settings::default(), &mut out);
                 }
             }
         }

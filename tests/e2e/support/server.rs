@@ -130,6 +130,13 @@ impl Server {
         self.ended = true;
     }
 
+    /// Lifts what `ulimit -S -f` has set.
+    pub(crate) fn raise_file_size(&self) {
+        let pid = self.process.pid().to_string();
+        let out = Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited"]).output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    }
+
     /// CPU time used so far, in clock ticks (usually 10 ms).
     pub(crate) fn cpu_ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.pid())).unwrap();

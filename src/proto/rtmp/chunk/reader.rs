@@ -141,12 +141,26 @@ struct Stream {
     kind: u8,
     /// A message has begun and not ended.
     open: bool,
-    partial: Vec<u8>,
+    /// What came of it.
+    #[expect(
+        clippy::box_collection,
+        reason = "few chunk streams have one, and every viewer has some that never will"
+    )]
+    partial: Option<Box<Vec<u8>>>,
 }
 
 impl Stream {
     fn missing(&self) -> usize {
-        (self.length as usize).saturating_sub(self.partial.len())
+        (self.length as usize).saturating_sub(self.partial().len())
+    }
+
+    fn partial(&self) -> &[u8] {
+        self.partial.as_ref().map_or(&[], |partial| partial)
+    }
+
+    /// Memory taken by what came of the message, in bytes.
+    fn held(&self) -> usize {
+        self.partial.as_ref().map_or(0, |partial| partial.capacity())
     }
 }
 
@@ -191,7 +205,7 @@ impl ChunkReader {
     /// Memory taken on the heap, in bytes: what is held, and the headers of all chunk streams.
     #[must_use]
     pub fn heap(&self) -> usize {
-        let partials = self.streams.iter().map(|stream| stream.partial.capacity());
+        let partials = self.streams.iter().map(Stream::held);
         let headers = self.streams.capacity().saturating_mul(size_of::<Stream>());
         partials.fold(headers, usize::saturating_add)
     }
@@ -263,8 +277,8 @@ impl ChunkReader {
         let (max, known_absent) = (self.limits.max_message, self.quirks.repeats_extended == Some(false));
         let stream = self.streams.get_mut(usize::from(at)).ok_or(ChunkError::Internal)?;
         if stream.open && head.format == 0 {
-            self.held = self.held.saturating_sub(stream.partial.capacity());
-            stream.partial = Vec::new();
+            self.held = self.held.saturating_sub(stream.held());
+            stream.partial = None;
             stream.open = false;
             self.quirks.discarded = self.quirks.discarded.saturating_add(1);
         }
@@ -359,7 +373,7 @@ impl ChunkReader {
             return Ok(None);
         }
         stream.open = false;
-        let payload = core::mem::take(&mut stream.partial);
+        let payload = stream.partial.take().map(|partial| *partial).unwrap_or_default();
         self.held = self.held.saturating_sub(payload.capacity());
         let message = Message {
             csid: stream.csid,
@@ -374,19 +388,21 @@ impl ChunkReader {
 
     fn store(&mut self, at: u16, payload: &[u8]) -> Result<(), ChunkError> {
         let stream = self.streams.get_mut(usize::from(at)).ok_or(ChunkError::Internal)?;
-        let (have, room) = (stream.partial.len(), stream.partial.capacity());
+        let length = stream.length as usize;
+        let partial = stream.partial.get_or_insert_default();
+        let (have, room) = (partial.len(), partial.capacity());
         let need = have.saturating_add(payload.len());
         if need > room {
             // Twice what is there, but at the end exactly the message: nothing is left over to carry about.
-            let grown = room.saturating_mul(2).max(EAGER).min(stream.length as usize).max(need);
+            let grown = room.saturating_mul(2).max(EAGER).min(length).max(need);
             let max = (self.limits.max_message as usize).saturating_add(HELD_SLACK);
             if self.held.saturating_add(grown).saturating_sub(room) > max {
                 return Err(ChunkError::TooMuchHeld { max });
             }
-            stream.partial.reserve_exact(grown.saturating_sub(have));
-            self.held = self.held.saturating_sub(room).saturating_add(stream.partial.capacity());
+            partial.reserve_exact(grown.saturating_sub(have));
+            self.held = self.held.saturating_sub(room).saturating_add(partial.capacity());
         }
-        stream.partial.extend_from_slice(payload);
+        partial.extend_from_slice(payload);
         Ok(())
     }
 
@@ -411,8 +427,8 @@ impl ChunkReader {
         let Some(stream) = self.streams.iter_mut().find(|stream| stream.csid == csid && stream.open) else {
             return;
         };
-        self.held = self.held.saturating_sub(stream.partial.capacity());
-        stream.partial = Vec::new();
+        self.held = self.held.saturating_sub(stream.held());
+        stream.partial = None;
         stream.open = false;
         self.quirks.discarded = self.quirks.discarded.saturating_add(1);
     }
