@@ -117,9 +117,21 @@ pub struct Desk {
     /// Names have UTC in them.
     utc: bool,
     tidied: u64,
+    /// Bytes that may wait, of all recordings; 0: [`QUEUE`].
+    room: usize,
 }
 
 impl Desk {
+    /// Lets no more than the quarter of a budget wait for the disk; 0: as much as usual.
+    pub fn set_budget(&mut self, budget: usize) {
+        self.room = budget / 4;
+    }
+
+    /// Bytes that wait for the disk.
+    pub fn heap(&self) -> usize {
+        self.writer.as_ref().map_or(0, |writer| writer.waiting())
+    }
+
     fn writer(&mut self) -> Option<Rc<Writer>> {
         if self.writer.is_none() {
             match Writer::start(QUEUE) {
@@ -280,7 +292,7 @@ impl LiveDvr {
             log::warn!(target: "dvr", "{}: not recorded: {why}", self.name);
             self.told.1 = true;
         }
-        self.work(desk.utc, now);
+        self.work(desk, now);
     }
 
     /// After a fault: whether it is time to try again, and the disk has taken what was before.
@@ -295,23 +307,23 @@ impl LiveDvr {
     pub fn pause(&mut self, desk: &Desk, now: u64) {
         self.recorder.interrupt(now, &mut self.steps);
         self.told.1 = false;
-        self.work(desk.utc, now);
+        self.work(desk, now);
     }
 
     /// The recording is over.
     pub fn end(mut self: Box<Self>, desk: &mut Desk, now: u64) {
         self.recorder.finish(now, &mut self.steps);
-        self.work(desk.utc, now);
+        self.work(desk, now);
     }
 
-    fn work(&mut self, utc: bool, now: u64) {
+    fn work(&mut self, desk: &Desk, now: u64) {
         for step in std::mem::take(&mut self.steps) {
             let done = match step {
                 Step::Open(opening) => {
-                    let how = self.how(utc);
+                    let how = self.how(desk.utc);
                     self.open(how, opening)
                 }
-                Step::Write(items) => self.write(items),
+                Step::Write(items) => self.write(items, desk),
                 Step::Close => {
                     self.close();
                     true
@@ -343,7 +355,7 @@ impl LiveDvr {
         self.writer.run(1, move || ticket.open(&how, &opening)).is_ok()
     }
 
-    fn write(&mut self, items: Vec<Item>) -> bool {
+    fn write(&mut self, items: Vec<Item>, desk: &Desk) -> bool {
         let Some(ticket) = self.ticket.clone() else { return true };
         if ticket.good.load(Ordering::Acquire) && self.retry.take().is_some() {
             self.told.0 = false;
@@ -352,7 +364,8 @@ impl LiveDvr {
         let bytes: usize = items.iter().map(|item| item.payload.len()).sum();
         let limit = usize::try_from(self.vhost.play.queue_bytes).unwrap_or(usize::MAX);
         let before = self.waiting.load(Ordering::Relaxed);
-        if before.saturating_add(bytes) > limit && before > 0 {
+        let crowded = desk.room > 0 && desk.heap().saturating_add(bytes) > desk.room;
+        if before > 0 && (crowded || before.saturating_add(bytes) > limit) {
             return false;
         }
         let waiting = Waiting::new(&self.waiting, bytes);

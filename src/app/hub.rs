@@ -502,7 +502,8 @@ impl World {
     pub fn weigh(&self) -> Used {
         let batches = self.batches.heap();
         let hls = self.hls.writer.heap();
-        let mut used = Used { batches, hls, buffers: self.files.heap(), ..Used::default() };
+        let buffers = self.files.heap().saturating_add(self.dvr.heap());
+        let mut used = Used { batches, hls, buffers, ..Used::default() };
         self.hub.iter().for_each(|live| live.weigh(&mut used));
         used
     }

@@ -178,6 +178,25 @@ fn a_disk_that_is_too_slow_ends_the_file_and_recording_goes_on_later() {
 }
 
 #[test]
+fn a_budget_of_memory_bounds_what_waits() {
+    let mut rig = rig("budget", "dvr { enabled on; dvr_path $DIR/[stream].flv; }");
+    rig.world.dvr.set_budget(8 << 20);
+    rig.publish();
+    let (release, wait) = mpsc::channel::<()>();
+    rig.world.dvr.writer().unwrap().run(0, move || wait.recv().unwrap_or_default()).unwrap();
+    let most = (0..6).map(|n| {
+        rig.second(n, 1 << 20);
+        rig.world.weigh().buffers
+    });
+    let most = most.max().unwrap();
+    assert!((1 << 20..=2 << 20).contains(&most), "{most}");
+    assert!(!rig.dvr().unwrap().is_recording());
+    release.send(()).unwrap();
+    assert_eq!(rig.recorded().len(), 1);
+    assert_eq!(rig.world.weigh().buffers, 0);
+}
+
+#[test]
 fn a_fault_is_told_once_and_tried_ever_more_seldom() {
     let mut rig = rig("fault", ON);
     std::fs::create_dir_all(&rig.dir).unwrap();

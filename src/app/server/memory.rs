@@ -21,6 +21,7 @@ impl Server {
         let bytes = budget(self.world.config.max_memory, self.available);
         self.world.memory.set_budget(bytes);
         self.world.hls.writer.set_budget(self.world.memory.budget());
+        self.world.dvr.set_budget(self.world.memory.budget());
         self.world.deal_out();
         if bytes > 0 && self.world.config.max_memory.is_none() {
             log::info!(
