@@ -14,6 +14,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use socket2::SockRef;
 
+use crate::bytes::BytesIn;
 use crate::clock::Clock;
 use crate::control::{COMMANDS, Commands, Fields, Next, answer, num, parse, text};
 use crate::flv::FlvIn;
@@ -31,6 +32,7 @@ enum Protocol {
     Raw,
     Flv(FlvIn),
     Rtmp(Rtmp),
+    Bytes(BytesIn),
 }
 
 /// Continuity and latency of one viewer.
@@ -181,6 +183,10 @@ impl Crowd {
                 out = format!("GET /{app}/{name}.flv HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes();
                 Protocol::Flv(FlvIn::new())
             }
+            end @ ("ts" | "mp4" | "aac") => {
+                out = format!("GET /{app}/{name}.{end} HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes();
+                Protocol::Bytes(BytesIn::default())
+            }
             "rtmp" => Protocol::Rtmp(Rtmp::new(Role::Play, app, name, &mut out)),
             _ => Protocol::Raw,
         };
@@ -289,6 +295,22 @@ impl Viewer {
         let result = match &mut self.protocol {
             Protocol::Flv(flv) => flv.feed(data, &mut on_tag),
             Protocol::Rtmp(client) => client.feed(data, &mut self.out, &mut on_tag),
+            Protocol::Bytes(bytes) => {
+                let tally = &mut group.tally;
+                let begun = bytes.feed(data, |time| {
+                    if sample && time >= opened {
+                        tally.frames += 1;
+                        tally.latency.add(now.saturating_sub(time));
+                    }
+                });
+                begun.map(|begun| {
+                    if begun && !watch.keyed {
+                        watch.keyed = true;
+                        group.keyed += 1;
+                        group.tally.join.add(now - opened);
+                    }
+                })
+            }
             Protocol::Raw => {
                 watch.keyed = true;
                 group.keyed += 1;

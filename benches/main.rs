@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(missing_docs, unreachable_pub)]
 
+mod bytes;
 mod clock;
 mod control;
 mod day;
@@ -65,7 +66,7 @@ fn declare() -> getopts::Options {
     opts.optopt("", "wrapper", "program and arguments to run the server under", "WORDS");
     opts.optopt("", "peer", "also measure another server: nginx-rtmp", "NAME");
     opts.optflag("", "no-server", "leave the server out: floor and peer only");
-    opts.optopt("", "proto", "flv,rtmp (default both)", "LIST");
+    opts.optopt("", "proto", "flv,rtmp (default both); in fanout and latency also ts,mp4,aac", "LIST");
     opts.optopt("", "viewers", "viewers, or publishers in `publishers`", "LIST");
     opts.optopt("", "mw", "merge intervals in ms, 0 for min_latency (default 350,0)", "LIST");
     opts.optopt("", "kbps", "bit rate of a stream (default 500; 250 in `publishers`)", "N");

@@ -195,7 +195,9 @@ fn runnel_config(rtmp: SocketAddr, http: SocketAddr, setup: Setup, hls: &str) ->
          http_server {{\n    enabled on;\n    listen {http};\n}}\n\
          vhost __defaultVhost__ {{\n    min_latency {min_latency};\n\
          \x20   play {{\n        mw_latency {};\n        gop_cache on;\n        queue_length 30;\n    }}\n\
-         \x20   http_remux {{\n        enabled on;\n        mount [vhost]/[app]/[stream].flv;\n    }}\n{hls}}}\n",
+         \x20   http_remux {{\n        enabled on;\n        mount [vhost]/[app]/[stream].flv;\n\
+         \x20       mount [vhost]/[app]/[stream].ts;\n        mount [vhost]/[app]/[stream].mp4;\n\
+         \x20       mount [vhost]/[app]/[stream].aac;\n    }}\n{hls}}}\n",
         setup.merge_ms
     )
 }

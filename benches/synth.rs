@@ -18,7 +18,8 @@ pub const HEAD: usize = 40;
 const AUDIO_LEN: usize = 370;
 const VIDEO_MIN: usize = 64;
 const KEY_FACTOR: u64 = 8;
-const MAGIC: &[u8; 4] = b"RNLS";
+/// What a stamp begins with.
+pub const MAGIC: &[u8; 4] = b"RNLS";
 const AUDIO_STAMP_AT: usize = 2;
 const VIDEO_STAMP_AT: usize = 10;
 
@@ -98,7 +99,12 @@ pub fn body(beat: &Beat, sequence: u32, now_us: u64, out: &mut Vec<u8>) {
 /// The sequence number and time of a stamped message, given its type and at least its first [`HEAD`] bytes.
 pub fn stamp(kind: u8, head: &[u8]) -> Option<(u32, u64)> {
     let at = if kind == AUDIO { AUDIO_STAMP_AT } else { VIDEO_STAMP_AT };
-    let rest = head.get(at..)?.strip_prefix(MAGIC)?;
+    digits(head.get(at..)?)
+}
+
+/// The sequence number and time of the stamp that `bytes` begin with.
+pub fn digits(bytes: &[u8]) -> Option<(u32, u64)> {
+    let rest = bytes.strip_prefix(MAGIC)?;
     let digits = std::str::from_utf8(rest.get(..20)?).ok()?;
     let (sequence, time) = digits.split_at(8);
     Some((u32::from_str_radix(sequence, 16).ok()?, u64::from_str_radix(time, 16).ok()?))

@@ -109,7 +109,7 @@ impl Stage {
 
     /// Starts a group of viewers of the first stream.
     pub fn join(&mut self, join: &Join) -> Res<()> {
-        let to: SocketAddr = if join.proto == "flv" { self.subject.http } else { self.subject.rtmp };
+        let to: SocketAddr = if join.proto == "rtmp" { self.subject.rtmp } else { self.subject.http };
         let proto = if self.subject.kind == Kind::Floor { "raw" } else { join.proto };
         let sample = join.sample.min(join.viewers);
         for (helper, count, parse) in

@@ -573,7 +573,8 @@ fn send(
     vhost: &Vhost,
 ) {
     let Wanted { keep_alive, cors, .. } = *wanted;
-    let Some(shared) = Shared::new(body) else {
+    let copy = world.copies.of(&body);
+    let Some(shared) = Shared::new(body, copy) else {
         return text(conn, world, wanted, 404, "this segment is not kept any more");
     };
     let content_type = match content {

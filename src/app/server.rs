@@ -237,6 +237,7 @@ impl Server {
         self.write();
         self.on_actions();
         self.free();
+        self.world.copies.sweep();
         if self.state == State::Draining && self.conns.is_empty() {
             self.linger();
         }

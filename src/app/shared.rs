@@ -2,28 +2,145 @@
 //!
 //! The body is held weakly: when its owner lets go of it, nothing more can be sent, and the client's connection ends in
 //! the middle. So no client, however slow, keeps a body in memory.
+//!
+//! What many ask for is copied once into a file in memory ([`Copies`]) and goes to the sockets from there, which spares the
+//! kernel a copy for each client.
 
 use crate::media::hls::Body;
-use std::io::IoSlice;
+use crate::net::socket::{Io, Socket};
+use crate::net::sys;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, IoSlice, Write};
 use std::rc::{Rc, Weak};
 
 /// Chunks named in one write.
-pub const SLICES: usize = 64;
+const SLICES: usize = 64;
+
+/// Requests for a body within which no copy pays.
+const RARE: u32 = 3;
+/// Bytes of the bodies that are copied: below, a write is as fast; above, the copying would hold up a turn.
+const COPIED: std::ops::RangeInclusive<u64> = 32 << 10..=4 << 20;
+/// Bodies whose requests are counted.
+const KNOWN: usize = 16;
+/// Bytes of all copies.
+const MAX_COPIED: u64 = 8 << 20;
+
+/// Files in memory of the bodies that many ask for. They go with their bodies, or for others.
+#[derive(Debug, Default)]
+pub struct Copies(VecDeque<Copied>);
+
+#[derive(Debug)]
+struct Copied {
+    body: Weak<Body>,
+    requests: u32,
+    file: Option<Rc<File>>,
+}
+
+impl Copies {
+    /// Counts a request for a body; gives its copy, if there is one.
+    pub fn of(&mut self, body: &Weak<Body>) -> Option<Weak<File>> {
+        self.sweep();
+        let whole = body.upgrade().filter(|whole| COPIED.contains(&whole.len))?;
+        let Some(known) = self.0.iter_mut().find(|known| Weak::ptr_eq(&known.body, body)) else {
+            if self.0.len() == KNOWN {
+                self.0.pop_front();
+            }
+            self.0.push_back(Copied { body: body.clone(), requests: 1, file: None });
+            return None;
+        };
+        known.requests = known.requests.saturating_add(1);
+        if known.file.is_some() || known.requests <= RARE {
+            return known.file.as_ref().map(Rc::downgrade);
+        }
+        let held: u64 = self.0.iter().filter(|known| known.file.is_some()).map(Copied::len).sum();
+        if held.saturating_add(whole.len) > MAX_COPIED {
+            // The oldest copy is of what fewest still ask for. Who is being sent it goes on without.
+            let oldest = self.0.iter_mut().find(|known| known.file.is_some());
+            oldest?.file = None;
+            return None;
+        }
+        let file = copy(&whole).ok().map(Rc::new);
+        let known = self.0.iter_mut().find(|known| Weak::ptr_eq(&known.body, body))?;
+        known.file = file;
+        known.file.as_ref().map(Rc::downgrade)
+    }
+
+    /// Lets go of the copies whose bodies are gone.
+    pub fn sweep(&mut self) {
+        self.0.retain(|known| known.body.strong_count() > 0);
+    }
+}
+
+impl Copied {
+    fn len(&self) -> u64 {
+        self.body.upgrade().map_or(0, |body| body.len)
+    }
+}
+
+fn copy(body: &Body) -> io::Result<File> {
+    let mut file = sys::memory_file()?;
+    body.chunks.iter().try_for_each(|chunk| file.write_all(chunk))?;
+    Ok(file)
+}
 
 /// A body and how much of it was sent.
 #[derive(Debug)]
 pub struct Shared {
     body: Weak<Body>,
+    /// Its copy, while that is kept: in place of the chunks.
+    file: Weak<File>,
     chunk: usize,
     offset: usize,
     left: u64,
 }
 
 impl Shared {
-    /// All of a body; `None` when it is gone already.
-    pub fn new(body: Weak<Body>) -> Option<Shared> {
+    /// All of a body, from its copy if there is one; `None` when it is gone already.
+    pub fn new(body: Weak<Body>, file: Option<Weak<File>>) -> Option<Shared> {
         let left = body.upgrade()?.len;
-        Some(Shared { body, chunk: 0, offset: 0, left })
+        let file = file.unwrap_or_default();
+        Some(Shared { body, file, chunk: 0, offset: 0, left })
+    }
+
+    /// Writes what comes next, after what waits in `own`, at most about `budget` bytes; gives how many of them were of
+    /// `own`. `None`: the body is gone.
+    pub fn write(&mut self, own: &[u8], socket: &mut Socket, budget: usize) -> Option<(Io, usize)> {
+        let body = self.body.upgrade()?;
+        if let Some(file) = self.file.upgrade() {
+            if !own.is_empty() {
+                let io = socket.write_before(own);
+                return Some((io, if let Io::Moved(n) = io { n } else { 0 }));
+            }
+            let len = usize::try_from(self.left).unwrap_or(budget).min(budget);
+            let io = socket.send_file(&file, body.len.saturating_sub(self.left), len);
+            return match io {
+                Io::Moved(n @ 1..) => {
+                    self.advance(&body, n);
+                    Some((io, 0))
+                }
+                Io::WouldBlock => Some((io, 0)),
+                // A kernel that cannot, or a copy that is not whole: go on from the chunks. A connection that is broken
+                // is so for them too.
+                Io::Moved(_) | Io::Closed | Io::Broken(_) => {
+                    self.file = Weak::new();
+                    Some((Io::Moved(0), 0))
+                }
+            };
+        }
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let filled = match slices.split_first_mut() {
+            Some((first, rest)) if !own.is_empty() => {
+                *first = IoSlice::new(own);
+                1 + self.fill(&body, rest, budget)
+            }
+            _ => self.fill(&body, &mut slices, budget),
+        };
+        let io = socket.write(slices.get(..filled)?);
+        let Io::Moved(n) = io else { return Some((io, 0)) };
+        let of_own = n.min(own.len());
+        self.advance(&body, n - of_own);
+        Some((io, of_own))
     }
 
     /// Bytes that are left to be sent.
@@ -31,13 +148,8 @@ impl Shared {
         self.left
     }
 
-    /// The body, while it is kept.
-    pub fn body(&self) -> Option<Rc<Body>> {
-        self.body.upgrade()
-    }
-
     /// Fills `slices` with what comes next, at most about `budget` bytes, and says how many it filled.
-    pub fn fill<'a>(&self, body: &'a Body, slices: &mut [IoSlice<'a>], budget: usize) -> usize {
+    fn fill<'a>(&self, body: &'a Body, slices: &mut [IoSlice<'a>], budget: usize) -> usize {
         let (mut filled, mut bytes, mut skip) = (0, 0usize, self.offset);
         for (slice, chunk) in slices.iter_mut().zip(body.chunks.get(self.chunk..).unwrap_or_default()) {
             if bytes >= budget {
@@ -53,7 +165,7 @@ impl Shared {
     }
 
     /// `n` bytes were sent.
-    pub fn advance(&mut self, body: &Body, n: usize) {
+    fn advance(&mut self, body: &Body, n: usize) {
         self.left = self.left.saturating_sub(n as u64);
         self.offset = self.offset.saturating_add(n);
         while let Some(chunk) = body.chunks.get(self.chunk).filter(|chunk| chunk.len() <= self.offset) {
@@ -75,10 +187,10 @@ mod tests {
         let whole = chunks.concat();
         let body = Rc::new(Body { len: whole.len() as u64, chunks });
         for step in [1, 3, 11, 200, 1000] {
-            let mut shared = Shared::new(Rc::downgrade(&body)).unwrap();
+            let mut shared = Shared::new(Rc::downgrade(&body), None).unwrap();
             let mut sent: Vec<u8> = Vec::new();
             while shared.left() > 0 {
-                let body = shared.body().unwrap();
+                let body = shared.body.upgrade().unwrap();
                 let mut slices = [IoSlice::new(&[]); 3];
                 let filled = shared.fill(&body, &mut slices, 100);
                 let bytes: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect();
@@ -88,9 +200,75 @@ mod tests {
             }
             assert_eq!(sent, whole);
         }
-        let shared = Shared::new(Rc::downgrade(&body)).unwrap();
+        let shared = Shared::new(Rc::downgrade(&body), None).unwrap();
         drop(body);
-        assert!(shared.body().is_none());
-        assert!(Shared::new(Weak::new()).is_none());
+        assert!(shared.body.upgrade().is_none());
+        assert!(Shared::new(Weak::new(), None).is_none());
+    }
+
+    fn pair() -> (Socket, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let sender = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        sender.set_nonblocking(true).unwrap();
+        let (receiver, _) = listener.accept().unwrap();
+        (Socket::new(mio::net::TcpStream::from_std(sender)), receiver)
+    }
+
+    fn body(len: usize) -> Rc<Body> {
+        let chunks: Vec<Bytes> = (0..len / 1000).map(|n| Bytes::from(vec![(n * 31) as u8; 1000])).collect();
+        Rc::new(Body { len: (len / 1000 * 1000) as u64, chunks })
+    }
+
+    #[test]
+    fn what_many_ask_for_is_sent_from_a_copy_and_is_the_same() {
+        use std::io::Read;
+        let mut copies = Copies::default();
+        let body = body(700_000);
+        let weak = Rc::downgrade(&body);
+        let given: Vec<bool> = (0..6).map(|_| copies.of(&weak).is_some()).collect();
+        assert_eq!(given, [false, false, false, true, true, true]);
+        // The second loses its copy in the middle, the third has none.
+        for case in 0..3 {
+            let copy = if case < 2 { copies.of(&weak) } else { None };
+            let (mut socket, mut receiver) = pair();
+            let mut shared = Shared::new(weak.clone(), copy).unwrap();
+            let (mut own, mut got) = (&b"head"[..], Vec::new());
+            while shared.left() > 0 {
+                let (io, of_own) = shared.write(own, &mut socket, 100_000).unwrap();
+                own = &own[of_own..];
+                if io == Io::WouldBlock {
+                    let mut some = vec![0; 50_000];
+                    let n = receiver.read(&mut some).unwrap();
+                    got.extend_from_slice(&some[..n]);
+                }
+                assert!(!matches!(io, Io::Broken(_)));
+                if case == 1 && shared.left() < 400_000 {
+                    copies.0.clear();
+                }
+            }
+            drop(socket);
+            receiver.read_to_end(&mut got).unwrap();
+            assert!(got.starts_with(b"head") && got[4..] == body.chunks.concat(), "case {case}");
+        }
+    }
+
+    #[test]
+    fn copies_are_few_and_go_with_their_bodies() {
+        let mut copies = Copies::default();
+        let ask = |copies: &mut Copies, body: &Rc<Body>| {
+            (0..RARE).for_each(|_| drop(copies.of(&Rc::downgrade(body))));
+            copies.of(&Rc::downgrade(body)).is_some()
+        };
+        let held = |copies: &Copies| copies.0.iter().filter(|known| known.file.is_some()).count();
+        assert!(!ask(&mut copies, &body(20_000)), "too small");
+        assert!(!ask(&mut copies, &body(5 << 20)), "too large");
+        let bodies: Vec<Rc<Body>> = (0..3 * KNOWN).map(|_| body(3_000_000)).collect();
+        for body in &bodies {
+            let asked = ask(&mut copies, body) || ask(&mut copies, body);
+            assert!(asked && held(&copies) as u64 * 3_000_000 <= MAX_COPIED && copies.0.len() <= KNOWN);
+        }
+        drop(bodies);
+        copies.sweep();
+        assert!(copies.0.is_empty());
     }
 }

@@ -3,7 +3,7 @@
 use super::conn::Conn;
 use super::fanout::Phase;
 use super::hub::{Live, StreamId};
-use super::shared::{SLICES, Shared};
+use super::shared::Shared;
 use crate::media::batch::Batches;
 use crate::media::cursor::Cursor;
 use crate::media::derived::Kindred;
@@ -129,9 +129,9 @@ impl Out {
         self.pipe.as_ref().map_or(0, |pipe| pipe.filled())
     }
 
-    /// Whether there is no piece, sent or not.
+    /// Whether there is neither piece nor pipe, sent or not.
     pub fn has_no_piece(&self) -> bool {
-        self.piece.is_none()
+        self.piece.is_none() && self.pipe.is_none()
     }
 
     /// Has a body in memory sent after what waits.
@@ -159,21 +159,12 @@ impl Out {
 
     /// Writes once; `None` when the body in memory is gone.
     fn write(&mut self, socket: &mut Socket, budget: usize) -> Option<Io> {
-        if let Some(shared) = &self.shared {
-            let body = shared.body()?;
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let own = IoSlice::new(self.bytes.get(self.sent..).unwrap_or_default());
-            let filled = match slices.split_first_mut() {
-                Some((first, rest)) if !own.is_empty() => {
-                    *first = own;
-                    1 + shared.fill(&body, rest, budget)
-                }
-                _ => shared.fill(&body, &mut slices, budget),
-            };
-            let io = socket.write(slices.get(..filled)?);
-            if let Io::Moved(n) = io {
-                self.advance(n);
+        if let Some(shared) = &mut self.shared {
+            let (io, own) = shared.write(self.bytes.get(self.sent..).unwrap_or_default(), socket, budget)?;
+            if shared.left() == 0 {
+                self.shared = None;
             }
+            self.advance(own);
             return Some(io);
         }
         if let Some(pipe) = self.pipe.as_mut().filter(|pipe| pipe.filled() > 0) {
@@ -206,14 +197,7 @@ impl Out {
             self.bytes = Vec::new();
             self.sent = 0;
         }
-        if let Some(shared) = &mut self.shared
-            && let Some(body) = shared.body()
-        {
-            shared.advance(&body, n - own);
-            if shared.left() == 0 {
-                self.shared = None;
-            }
-        } else if let Some(piece) = &mut self.piece {
+        if let Some(piece) = &mut self.piece {
             piece.sent += n - own;
         }
     }

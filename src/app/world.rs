@@ -86,6 +86,8 @@ pub struct World {
     pub replaced: bool,
     /// What recordings share.
     pub dvr: super::dvr::Desk,
+    /// Segments in memory that many ask for.
+    pub copies: super::shared::Copies,
     /// Limits repeated log lines.
     pub quiet: Quiet,
     /// Bytes read from all connections.
@@ -116,6 +118,7 @@ impl World {
             hls: super::hls::Common::default(),
             replaced: false,
             dvr: super::dvr::Desk::default(),
+            copies: super::shared::Copies::default(),
             quiet: Quiet::default(),
             received: 0,
             sent: 0,

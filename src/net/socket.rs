@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 use super::disk::Pipe;
+use super::sys;
 use mio::net::TcpStream;
+use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 
@@ -121,6 +123,12 @@ impl Socket {
     /// Moves at most `budget` bytes of a pipe into the socket.
     pub fn splice(&mut self, pipe: &mut Pipe, budget: usize) -> Io {
         let result = pipe.empty_into(&self.stream, budget);
+        self.written(result)
+    }
+
+    /// Moves at most `len` bytes of a file in memory, from offset `at`, into the socket.
+    pub fn send_file(&mut self, file: &File, at: u64, len: usize) -> Io {
+        let result = sys::send_file(file, at, &self.stream, len);
         self.written(result)
     }
 

@@ -594,7 +594,7 @@ fn a_slow_disk_leaves_a_live_stream_alone() {
 
 #[test]
 fn a_slow_disk_behind_a_pipe_leaves_a_live_stream_alone() {
-    slow_disk_and_live(true, 900_000, 4);
+    slow_disk_and_live(true, 900_000, 3);
 }
 
 #[test]
@@ -640,4 +640,53 @@ fn more_slow_clients_than_pipes_get_the_right_bytes() {
     let (head, body) = ask(&mut Http::connect(server.http), "/a", "");
     assert!(head.status == 200 && body == data);
     server.assert_idle();
+}
+
+#[test]
+fn a_head_request_gets_the_head_alone() {
+    let (server, html) = serving();
+    std::fs::create_dir(html.join("dir")).unwrap();
+    std::fs::write(html.join("a.mp4"), pattern(300_000)).unwrap();
+    let mut http = Http::connect(server.http);
+    for (path, more, status) in [
+        ("/a.mp4", "", 200),
+        ("/a.mp4", "Range: bytes=5-9\r\n", 206),
+        ("/a.mp4", "Range: bytes=300000-\r\n", 416),
+        ("/a.mp4", "If-Match: \"other\"\r\n", 412),
+        ("/a.mp4", "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n", 412),
+        ("/a.mp4", "If-None-Match: *\r\n", 304),
+        ("/a.mp4?start=5", "", 415),
+        ("/dir", "", 301),
+        ("/none", "", 404),
+        ("/.hidden", "", 403),
+    ] {
+        http.send(format!("HEAD {path} HTTP/1.1\r\nHost: a\r\n{more}\r\n"));
+        // A body would be taken for the next head.
+        assert_eq!(http.head().status, status, "{path} {more}");
+    }
+    assert_eq!(ask(&mut http, "/a.mp4", "Range: bytes=299999-\r\n").0.status, 206);
+}
+
+/// Whether it is in a pipe, or in pieces of memory.
+#[test]
+fn who_takes_nothing_of_a_file_is_cut_off() {
+    let server = Server::start(
+        "listen 127.0.0.1:$RTMP;\n\
+         http_server { enabled on; listen 127.0.0.1:$HTTP; dir ./html; }\n\
+         vhost __defaultVhost__ { play { send_timeout 1; } }",
+    );
+    let html = server.dir().join("html");
+    std::fs::create_dir(&html).unwrap();
+    File::create(html.join("big")).unwrap().set_len(GIB).unwrap();
+    // More than there are pipes.
+    let mut clients: Vec<Http> = (0..40).map(|_| Http::connect(server.http)).collect();
+    for client in &mut clients {
+        client.get("/big", "");
+        assert_eq!(client.head().status, 200);
+    }
+    // While all are still connected, as far as they know.
+    assert!(poll(LIMIT, || server.connections() == 0), "{} are still served", server.connections());
+    for client in clients {
+        assert!(client.closed(LIMIT).len() < GIB as usize, "what the kernel held, and no more");
+    }
 }

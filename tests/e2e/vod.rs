@@ -3,6 +3,8 @@
 use crate::files::{LIMIT, ask, serving, tags};
 use crate::support::flv::{self, Tag};
 use crate::support::http::Http;
+use crate::support::rtmp::Rtmp;
+use crate::support::server::Server;
 use crate::support::{clips, poll, tools};
 use std::fs::File;
 use std::io::Write;
@@ -253,4 +255,38 @@ fn an_flv_with_a_list_of_keyframes_begins_at_them() {
             assert_eq!((frames[0].ts - first) / 1000, wanted, "{name} {query}");
         }
     }
+}
+
+#[test]
+fn a_segment_that_many_ask_for_stays_the_same() {
+    let server = Server::start(
+        "listen 127.0.0.1:$RTMP; http_server { enabled on; listen 127.0.0.1:$HTTP; }\n\
+         vhost __defaultVhost__ { hls { enabled on; hls_fragment 2; hls_window 60; hls_dispose 1; } }",
+    );
+    let tags = flv::read(&clips::heavy());
+    let mut publisher = Rtmp::publish(server.rtmp, "x");
+    publisher.send(&tags);
+    let mut http = Http::connect(server.http);
+    let mut segments = Vec::new();
+    let listed = poll(LIMIT, || {
+        let (head, body) = ask(&mut http, "/live/x.m3u8", "");
+        let list = String::from_utf8_lossy(&body).into_owned();
+        segments = list.lines().filter(|line| line.ends_with(".ts")).map(str::to_owned).collect();
+        head.status == 200 && segments.len() >= 4
+    });
+    assert!(listed, "{segments:?}");
+    for segment in &segments[1..3] {
+        let path = if segment.starts_with('/') { segment.clone() } else { format!("/live/{segment}") };
+        let (head, first) = ask(&mut http, &path, "");
+        assert!(head.status == 200 && first.len() > 1_000_000 && first[0] == 0x47, "{} bytes", first.len());
+        let mut other = Http::connect(server.http);
+        for round in 0..8 {
+            let from = if round % 2 == 0 { &mut http } else { &mut other };
+            assert!(ask(from, &path, "").1 == first, "round {round}");
+        }
+    }
+    // The copies go with the stream.
+    publisher.unpublish("x");
+    drop((publisher, http));
+    assert!(poll(LIMIT, || server.connections() == 0), "{} descriptors more", server.connections());
 }

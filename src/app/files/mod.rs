@@ -18,7 +18,7 @@ mod work;
 
 use super::conn::{Conn, Role};
 use super::http;
-use super::world::World;
+use super::world::{Timer, World};
 use crate::conf::{Config, Play, Vhost};
 use crate::net::disk::{Disk, Helper, Trouble};
 use crate::net::poll::Waker;
@@ -50,8 +50,6 @@ const LEAST: usize = 8 << 10;
 const SHARE: usize = 16;
 /// Pipes at most; who finds none gets pieces in memory.
 const MAX_PIPES: usize = 32;
-/// Bytes of a file from which on a pipe pays.
-const PIPE_FROM: u64 = 96 << 10;
 /// This part of all descriptors is never taken by files.
 const SPARE: usize = 8;
 const SHRUNK: &str = "the file has become shorter while it was sent";
@@ -113,10 +111,9 @@ impl Store {
         self.connections.saturating_add(files).saturating_add(self.limit / SPARE)
     }
 
-    /// The right to a pipe for a transfer of `left` bytes.
-    fn pipe(&self, left: u64) -> Option<Share> {
-        let worth = left >= PIPE_FROM && self.taken().saturating_add(2) < self.limit;
-        worth.then(|| self.pipes.share(1)).flatten()
+    /// The right to a pipe.
+    fn pipe(&self) -> Option<Share> {
+        (self.taken().saturating_add(2) < self.limit).then(|| self.pipes.share(1)).flatten()
     }
 
     fn ask(&mut self, id: Id, task: Task) -> bool {
@@ -278,7 +275,8 @@ pub fn open(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, p
     }
     let start = begin::asked(&request, &place.path);
     let first = request.method == Method::Get && !request.conditions.names_a_part();
-    let task = Task::Open { root: place.root, path: place.path, begin: start, first };
+    let right = if first && start.is_none() { world.files.pipe() } else { None };
+    let task = Task::Open { root: place.root, path: place.path, begin: start, first, right };
     if !world.files.has_room() || !world.files.ask(conn.id, task) {
         let why = "too many files are being read";
         world.complain("http", conn, &why);
@@ -295,6 +293,7 @@ pub fn open(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, p
 fn begin(conn: &mut Conn, world: &mut World, transfer: Transfer) {
     if let Role::Http(peer) = &mut conn.role {
         world.files.transfers += 1;
+        world.timers.set(Timer::Connection(conn.id), world.now.saturating_add(transfer.send_timeout_ms));
         peer.begin(transfer);
     }
 }
@@ -464,7 +463,15 @@ fn answer(conn: &mut Conn, world: &mut World, asked: &Asked, opened: Opened) {
     let end = begin.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(prefix.len());
     let left = length.saturating_sub(end.saturating_sub(begin) as u64);
     let at = from.saturating_add(skip.saturating_sub(prefix.len() as u64));
-    let Opened { file, prefix, share, .. } = opened;
+    let Opened { file, prefix, share, piped, .. } = opened;
+    if let Some((pipe, right)) = piped {
+        // It was filled from the start, and the whole file is sent.
+        let filled = pipe.filled() as u64;
+        conn.out.put_pipe(pipe);
+        let (at, left) = (filled, length.saturating_sub(filled));
+        let way = Way::Pipe { _right: right };
+        return send(conn, world, asked, Body { file, at, left, reading: false, held: 0, share: None, way });
+    }
     // An index is not copied.
     let share = share.filter(|_| begin < end);
     if share.is_some() {
@@ -513,7 +520,8 @@ pub fn advance(conn: &mut Conn, world: &mut World) {
     }
     let memory = if body.share.take().is_some() { Vec::new() } else { memory };
     if let Way::Open = body.way {
-        body.way = world.files.pipe(body.left).map_or(Way::Memory, |right| Way::Pipe { _right: right });
+        let right = if body.left >= work::PIPE_FROM { world.files.pipe() } else { None };
+        body.way = right.map_or(Way::Memory, |right| Way::Pipe { _right: right });
     }
     body.reading = true;
     transfer.since = world.now;

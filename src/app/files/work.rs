@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 /// What a request for a directory gets.
 const INDEX: &str = "index.html";
+/// Bytes of a file from which on a pipe pays.
+pub(super) const PIPE_FROM: u64 = 48 << 10;
 /// Bytes that a pipe is made for.
 const PIPE: usize = 512 << 10;
 /// Bytes of a file that are read when it is opened: a small file costs one question.
@@ -39,6 +41,8 @@ pub(super) enum Task {
         begin: Option<Begin>,
         /// Its first bytes are wanted for sure.
         first: bool,
+        /// The right to a pipe, if the file is large.
+        right: Option<Share>,
     },
     /// Go on looking for the place to begin at.
     Seek(Box<Seeking>),
@@ -116,13 +120,15 @@ pub struct Opened {
     pub until: u64,
     /// What a large prefix takes of the memory for such.
     pub(super) share: Option<Share>,
+    /// The first bytes of the file in a pipe, and the right to it.
+    pub(super) piped: Option<(Box<Pipe>, Share)>,
 }
 
 /// Works on a question. May block.
 pub(super) fn work(disk: &mut dyn Disk, budget: &Budget, question: Question) -> Answer {
     let outcome = match question.task {
-        Task::Open { root, path, begin: None, first } => open(disk, &root, &path, first),
-        Task::Open { root, path, begin: Some(begin), .. } => match open(disk, &root, &path, false) {
+        Task::Open { root, path, begin: None, first, right } => open(disk, &root, &path, first, right),
+        Task::Open { root, path, begin: Some(begin), .. } => match open(disk, &root, &path, false, None) {
             Outcome::Opened(opened) => begin::start(disk, budget, *opened, begin),
             other => other,
         },
@@ -137,7 +143,7 @@ pub(super) fn work(disk: &mut dyn Disk, budget: &Budget, question: Question) -> 
     Answer { id: question.id, outcome }
 }
 
-fn open(disk: &mut dyn Disk, root: &str, path: &FilePath, first: bool) -> Outcome {
+fn open(disk: &mut dyn Disk, root: &str, path: &FilePath, first: bool, right: Option<Share>) -> Outcome {
     let mut name = path.path.clone();
     if path.directory {
         name = if name.is_empty() { INDEX.to_owned() } else { format!("{name}/{INDEX}") };
@@ -149,8 +155,13 @@ fn open(disk: &mut dyn Disk, root: &str, path: &FilePath, first: bool) -> Outcom
         Err(error) => return Outcome::Failed(Trouble::of(&error)),
     };
     let (media_type, until) = (mime::of(&name), stat.size);
-    let mut opened = Opened { file, stat, media_type, prefix: Vec::new(), from: 0, until, share: None };
-    match if first { read_first(disk, &mut opened) } else { Ok(()) } {
+    let mut opened =
+        Opened { file, stat, media_type, prefix: Vec::new(), from: 0, until, share: None, piped: None };
+    if let Some(right) = right.filter(|_| first && until >= PIPE_FROM) {
+        let want = usize::try_from(until).unwrap_or(usize::MAX);
+        opened.piped = fill(disk, &opened.file, 0, None, want).ok().map(|(pipe, _)| (pipe, right));
+    }
+    match if first && opened.piped.is_none() { read_first(disk, &mut opened) } else { Ok(()) } {
         Ok(()) => Outcome::Opened(Box::new(opened)),
         Err(error) => Outcome::Failed(Trouble::of(&error)),
     }
