@@ -114,6 +114,8 @@ pub struct Fmp4Packager {
     /// A track of sound that came after the header; it begins with the next keyframe.
     late: Option<AudioConfig>,
     silence: Silence,
+    /// Since when pictures have come without a leap of the time line.
+    steady_since: u64,
 }
 
 impl Fmp4Packager {
@@ -134,6 +136,7 @@ impl Fmp4Packager {
             key_dts: 0,
             late: None,
             silence: Silence::new(),
+            steady_since: 0,
         }
     }
 
@@ -192,6 +195,9 @@ impl Fmp4Packager {
             return;
         }
         self.key_due = false;
+        if self.pictures.last_dts().is_none_or(|last| frame.dts.saturating_sub(last) > silence::PATIENCE_MS) {
+            self.steady_since = frame.dts;
+        }
         self.pictures.push(Held { dts: frame.dts, cts: tag.cts, sync: tag.key, data });
         if tag.key {
             self.key_dts = self.pictures.newest().map_or(frame.dts, |newest| newest.dts);
@@ -247,10 +253,10 @@ impl Fmp4Packager {
         self.go(out);
     }
 
-    /// A picture of time `dts` has come: sound that is missing is filled with silence.
+    /// A picture of time `dts` has come: sound that is missing is filled with silence, but not where pictures are missing too.
     fn fill_sound(&mut self, dts: u64) {
         if let Some(config) = self.audio.known() {
-            let last = self.sounds.last_dts().unwrap_or(self.key_dts);
+            let last = self.sounds.last_dts().unwrap_or(self.key_dts).max(self.steady_since);
             for silent in self.silence.fill(dts, last, config) {
                 self.sounds.push(silent);
             }
