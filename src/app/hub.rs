@@ -290,7 +290,7 @@ impl Live {
         self.ended || source.is_some_and(|kindred| self.gave_up(kindred))
     }
 
-    #[inline(never)]
+    #[cold]
     fn gave_up(&self, kindred: Kindred) -> bool {
         self.derived(kindred).is_some_and(Derived::is_over)
     }

@@ -215,6 +215,7 @@ impl Cursor {
         }
     }
 
+    #[cold]
     fn leap(&mut self, feed: &Feed, to: u64, slow: bool) {
         if slow && self.started {
             let dts = feed.get(to).or(feed.newest()).map_or(self.last_sent_dts, |frame| frame.dts);
@@ -229,6 +230,7 @@ impl Cursor {
         }
     }
 
+    #[cold]
     fn find_start(&mut self, feed: &Feed, rule: Start) {
         let (mut sound, mut start, mut useless) = (None, None, 0);
         for (ahead, frame) in feed.from(self.next).enumerate() {
