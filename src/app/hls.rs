@@ -34,7 +34,7 @@ use crate::media::hls::{
 };
 use crate::media::package;
 use crate::net::slots::Id;
-use crate::net::socket::Options;
+use crate::net::socket::{Options, Room};
 use crate::net::{clock, sys};
 use crate::proto::http::request::{Method, Request};
 use crate::proto::http::response::{self, Cors, Head, Length};
@@ -445,7 +445,7 @@ pub fn answer(conn: &mut Conn, world: &mut World, wanted: Wanted, deadline: Opti
     live.hls.expire(now(mono_ms));
     if conn.socket.sent == 0 {
         let nodelay = live.vhost.tcp_nodelay || live.vhost.min_latency;
-        conn.socket.configure(Options { nodelay, send_buffer: live.vhost.play.send_buffer });
+        conn.socket.configure(Options { nodelay, room: Room::Unsent(live.vhost.play.send_buffer) });
     }
     let patience = match &wanted.what {
         _ if live.hls.refusal().is_some() => {

@@ -18,7 +18,7 @@ use crate::media::mux::{Body, Format, Wrap};
 use crate::media::package::Container;
 use crate::media::stream::Stream;
 use crate::net::slots::Id;
-use crate::net::socket::Options;
+use crate::net::socket::{Options, Room};
 use crate::proto::http::request::{Method, Request, Requests};
 use crate::proto::http::response::{self, Cors, Head, LAST_CHUNK, Length};
 use crate::proto::http::websocket;
@@ -545,7 +545,7 @@ fn live(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, targe
         world.timers.set(Timer::Connection(conn.id), deadline);
     }
     let nodelay = vhost.tcp_nodelay || vhost.min_latency;
-    conn.socket.configure(Options { nodelay, send_buffer: vhost.play.send_buffer });
+    conn.socket.configure(Options { nodelay, room: Room::Buffer(vhost.play.send_buffer) });
 }
 
 fn head(length: Length, cors: Cors, container: Option<Container>, keep_alive: bool) -> Head<'static> {

@@ -8,7 +8,7 @@ use crate::conf::{Act, NoStream, Vhost};
 use crate::media::cursor::Cursor;
 use crate::media::mux::Format;
 use crate::net::slots::Id;
-use crate::net::socket::Options;
+use crate::net::socket::{Options, Room};
 use crate::proto::http::response::{self, Cors};
 use crate::proto::rtmp::handshake::HandshakeError;
 use crate::proto::rtmp::server::{Connect, Event, ServerSession, SessionError, Settings};
@@ -286,7 +286,7 @@ fn on_connect(conn: &mut Conn, world: &mut World, connect: Connect) {
                 in_ack_size: vhost.in_ack_size,
             };
             let nodelay = vhost.tcp_nodelay || vhost.min_latency;
-            conn.socket.configure(Options { nodelay, send_buffer: vhost.play.send_buffer });
+            conn.socket.configure(Options { nodelay, room: Room::Buffer(vhost.play.send_buffer) });
             peer.session.accept_connect(&connect, settings, conn.out.buffer());
             peer.home = Some(Home::of(&connect, &mut world.last_home));
             world.note_page(conn.id, connect.page_url.as_deref());

@@ -17,6 +17,8 @@ use std::rc::{Rc, Weak};
 /// Chunks named in one write.
 const SLICES: usize = 64;
 
+/// Bytes moved from a copy in one call: more than a turn's budget, since they are not touched.
+const MOVED: usize = 1 << 20;
 /// Requests for a body within which no copy pays.
 const RARE: u32 = 3;
 /// Bytes of the bodies that are copied: below, a write is as fast; above, the copying would hold up a turn.
@@ -112,7 +114,7 @@ impl Shared {
                 let io = socket.write_before(own);
                 return Some((io, if let Io::Moved(n) = io { n } else { 0 }));
             }
-            let len = usize::try_from(self.left).unwrap_or(budget).min(budget);
+            let len = usize::try_from(self.left).unwrap_or(MOVED).min(MOVED);
             let io = socket.send_file(&file, body.len.saturating_sub(self.left), len);
             return match io {
                 Io::Moved(n @ 1..) => {

@@ -23,13 +23,23 @@ pub enum Io {
     Broken(io::ErrorKind),
 }
 
+/// What the kernel keeps of a connection's bytes at most. In both forms 0 leaves it to the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// All that the peer has not acknowledged, in bytes (`SO_SNDBUF`): a live stream, which is worth nothing when it is old.
+    Buffer(u32),
+    /// What was not sent yet, in bytes (`TCP_NOTSENT_LOWAT`); what is on its way is as much as the peer takes. For bodies
+    /// that lie in memory anyway: they leave in few calls.
+    Unsent(u32),
+}
+
 /// How a connection's socket is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// `TCP_NODELAY`.
     pub nodelay: bool,
-    /// `SO_SNDBUF` in bytes; 0 leaves it to the kernel.
-    pub send_buffer: u32,
+    /// What the kernel keeps for the connection, and for what.
+    pub room: Room,
 }
 
 /// A TCP connection.
@@ -59,9 +69,11 @@ impl Socket {
     pub fn configure(&self, options: Options) {
         let socket = socket2::SockRef::from(&self.stream);
         let _ = socket.set_tcp_nodelay(options.nodelay);
-        if options.send_buffer > 0 {
-            let _ = socket.set_send_buffer_size(options.send_buffer as usize);
-        }
+        let _ = match options.room {
+            Room::Buffer(0) | Room::Unsent(0) => Ok(()),
+            Room::Buffer(bytes) => socket.set_send_buffer_size(bytes as usize),
+            Room::Unsent(bytes) => socket.set_tcp_notsent_lowat(bytes),
+        };
         let keepalive = socket2::TcpKeepalive::new()
             .with_time(std::time::Duration::from_secs(30))
             .with_interval(std::time::Duration::from_secs(10))

@@ -23,7 +23,7 @@ use crate::conf::{Config, Play, Vhost};
 use crate::net::disk::{Disk, Helper, Trouble};
 use crate::net::poll::Waker;
 use crate::net::slots::Id;
-use crate::net::socket::Options;
+use crate::net::socket::{Options, Room};
 use crate::proto::http::conditional::{self, Validators, Verdict};
 use crate::proto::http::mime;
 use crate::proto::http::path::{self, FilePath, PathError};
@@ -282,7 +282,7 @@ pub fn open(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, p
         world.complain("http", conn, &why);
         return http::refuse(conn, world, &request, cors, 503, why);
     }
-    conn.socket.configure(Options { nodelay: true, send_buffer: place.send_buffer });
+    conn.socket.configure(Options { nodelay: true, room: Room::Buffer(place.send_buffer) });
     let send_timeout_ms = place.send_timeout_ms;
     let (keep_alive, name) = (request.keep_alive, printable(&request.path, QUOTED));
     let stage = Stage::Opening(Box::new(Asked { request, cors, send_timeout_ms }));
