@@ -3,13 +3,15 @@
 //! ```text
 //!   Rtmp ──┐  finish(why): last bytes are written,     peer closes, or time is up
 //!          ├─────────────────────────────► Leaving ────────────────────────────────► gone
-//!   Http ──┘         close(why), without last words ───────────────────────────────► gone
+//!   Http   │         close(why), without last words ───────────────────────────────► gone
+//!   Relay ─┘
 //! ```
 //!
 //! A connection is freed by the loop at the end of the turn, never in the middle of one.
 
 use super::http::HttpPeer;
 use super::hub::StreamId;
+use super::relay::peer::RelayPeer;
 use super::rtmp::RtmpPeer;
 use super::viewer::{Out, Viewer};
 use super::world::{Timer, World};
@@ -29,6 +31,8 @@ pub enum Role {
     Rtmp(Box<RtmpPeer>),
     /// An HTTP client.
     Http(Box<HttpPeer>),
+    /// A server that a stream is sent on to.
+    Relay(Box<RelayPeer>),
     /// All is said; the rest is written out, then the connection ends.
     Leaving(Box<Leaving>),
 }
@@ -82,6 +86,7 @@ impl Conn {
         let viewer = match &mut self.role {
             Role::Rtmp(peer) => peer.viewer_mut(),
             Role::Http(peer) => peer.viewer_mut(),
+            Role::Relay(peer) => peer.viewer_mut(),
             Role::Leaving(_) => None,
         };
         (viewer, &mut self.out, &mut self.socket)
@@ -92,6 +97,7 @@ impl Conn {
         match &self.role {
             Role::Rtmp(peer) => peer.viewer(),
             Role::Http(peer) => peer.viewer(),
+            Role::Relay(peer) => peer.viewer(),
             Role::Leaving(_) => None,
         }
     }
@@ -101,6 +107,7 @@ impl Conn {
         let (peer, unfinished) = match &self.role {
             Role::Rtmp(peer) => peer.heap(),
             Role::Http(peer) => (peer.heap(), 0),
+            Role::Relay(peer) => peer.heap(),
             Role::Leaving(_) => (0, 0),
         };
         (size_of::<Conn>().saturating_add(self.out.heap()).saturating_add(peer), unfinished)
@@ -121,6 +128,7 @@ impl Conn {
         match &self.role {
             Role::Rtmp(peer) => peer.stream(),
             Role::Http(peer) => peer.stream(),
+            Role::Relay(peer) => peer.stream(),
             Role::Leaving(_) => None,
         }
     }
@@ -131,6 +139,7 @@ impl Conn {
         match &mut self.role {
             Role::Rtmp(rtmp) => rtmp.drop_job(world, id, &format!("{tag} {peer}"), sent, why),
             Role::Http(http) => http.drop_job(world, id, &format!("{tag} {peer}"), sent, why),
+            Role::Relay(relay) => relay.drop_job(world, id, sent, why),
             Role::Leaving(_) => {}
         }
         // A viewer had no deadline; whatever comes now has one.
@@ -161,6 +170,7 @@ impl Conn {
         match &self.role {
             Role::Rtmp(peer) => stuck.or_else(|| peer.deadline(self.since, patience, world)),
             Role::Http(peer) => stuck.or_else(|| peer.deadline(self.blocked_since, patience)),
+            Role::Relay(peer) => stuck.or_else(|| peer.deadline()),
             Role::Leaving(leaving) => Some((leaving.until, "it did not close")),
         }
     }
@@ -169,7 +179,7 @@ impl Conn {
     pub fn recheck_ms(&self) -> Option<u64> {
         match &self.role {
             Role::Http(peer) => peer.sending_ms(),
-            Role::Rtmp(_) | Role::Leaving(_) => None,
+            Role::Rtmp(_) | Role::Relay(_) | Role::Leaving(_) => None,
         }
     }
 

@@ -14,6 +14,7 @@ use super::fanout::{Fanout, Phase};
 use super::hls::{self, LiveHls};
 use super::memory::{Level, Share, Used};
 use super::rate::Rate;
+use super::relay::Push;
 use super::world::{Action, Timer, World};
 use crate::conf::{self, OnBusy, Vhost};
 use crate::media::cursor::{Filter, Join, Start};
@@ -91,6 +92,10 @@ pub struct Live {
     pub fanout: Fanout,
     /// Who waits for it to start.
     pub waiting: Vec<Id>,
+    /// Where it is sent on to.
+    pub pushes: Vec<Push>,
+    /// The servers that it has come through, as its publisher says.
+    pub via: Option<Box<str>>,
     /// It is over: viewers get what is left, then the end.
     pub ended: bool,
     /// When it began; a publisher who takes over or is back in time does not begin it anew.
@@ -124,6 +129,8 @@ impl Live {
             dvr: None,
             fanout: Fanout::default(),
             waiting: Vec::new(),
+            pushes: Vec::new(),
+            via: None,
             ended: false,
             since: 0,
             rate: Rate::default(),
@@ -148,9 +155,14 @@ impl Live {
         !self.ended && !matches!(self.publisher, Publisher::Vacant) && self.stream.is_ready(now)
     }
 
+    /// Those who watch it now on a connection of their own; where it is sent on to does not count.
+    pub fn watchers(&self) -> usize {
+        self.fanout.len().saturating_sub(self.forwards())
+    }
+
     /// Those who watch it now, by HLS too.
     pub fn viewers(&self) -> usize {
-        self.fanout.len() + self.hls.as_ref().map_or(0, |hls| hls.viewers())
+        self.watchers() + self.hls.as_ref().map_or(0, |hls| hls.viewers())
     }
 
     /// Kilobits a second that come in, over the last seconds, and that go out to viewers, since the questions before
@@ -539,6 +551,8 @@ impl World {
         live.ended = false;
         live.told = false;
         live.last_frame = now;
+        live.via = None;
+        self.forward(id);
         Ok(id)
     }
 
@@ -723,6 +737,7 @@ impl World {
         }
         log::info!(target: "stream", "{} has ended", live.name);
         self.actions.push_back(Action::End(id));
+        self.forward_over(id);
     }
 
     /// Frees a stream that nobody sends, watches or waits for.
@@ -730,6 +745,7 @@ impl World {
         if self.hub.get(id).is_some_and(Live::idle) {
             self.timers.clear(Timer::Stream(id));
             self.timers.clear(Timer::Tick(id));
+            self.timers.clear(Timer::Forward(id));
             self.batches.forget((id.number(), None));
             self.hub.remove(id);
         }

@@ -5,6 +5,7 @@
 //! - [`conn`] one connection; [`rtmp`] and [`http`] what its peer may do; [`viewer`] how a stream is written to it
 //! - [`hls`] segments and the requests for them; [`shared`] how bytes in memory go to many
 //! - [`access`] who may publish and play
+//! - [`relay`] streams that are sent on to other servers
 //! - [`hub`] the streams by name, their publishers; [`fanout`] their viewers, in phases
 //! - [`api`] the HTTP API; [`json`] how JSON is written
 //! - [`page`] the page for browsers, with [`listing`] (what is live) and [`rate`] (how fast it comes in)
@@ -32,6 +33,7 @@ pub mod page;
 pub mod qr;
 pub mod quiet;
 pub mod rate;
+pub mod relay;
 pub mod reload;
 pub mod rtmp;
 pub mod server;

@@ -77,13 +77,19 @@ pub struct RtmpPeer {
 pub struct Home {
     app: Box<str>,
     tc_url: Option<Box<str>>,
+    /// The servers that what is published has come through.
+    via: Option<Box<str>>,
 }
 
 impl Home {
     /// What `connect` says, shared with the one before if that said the same.
     fn of(connect: &Connect, last: &mut Option<Rc<Home>>) -> Rc<Home> {
-        let said =
-            Home { app: connect.app.as_str().into(), tc_url: connect.tc_url.as_deref().map(Into::into) };
+        let (tc_url, via) = (connect.tc_url.as_deref(), connect.via.as_deref());
+        let said = Home {
+            app: connect.app.as_str().into(),
+            tc_url: tc_url.map(Into::into),
+            via: via.map(Into::into),
+        };
         match last {
             Some(last) if **last == said => last.clone(),
             _ => last.insert(Rc::new(said)).clone(),
@@ -270,6 +276,13 @@ fn on_media(conn: &mut Conn, world: &mut World, kind: TagType, timestamp: u32, p
 
 fn on_connect(conn: &mut Conn, world: &mut World, connect: Connect) {
     let Role::Rtmp(peer) = &mut conn.role else { return };
+    if let Err(why) = world.relays.admits(connect.via.as_deref()) {
+        peer.session.reject_connect(&connect, why, conn.out.buffer());
+        if world.relays.tells_loop(world.now) {
+            log::warn!(target: "forward", "{} {}: refused: {why}", conn.tag(), conn.peer);
+        }
+        return conn.finish(world, why);
+    }
     // The stream comes later; any name shows which vhost is meant and whether the app is fit for one.
     let request = names::from_rtmp(connect.tc_url.as_deref(), &connect.app, "-");
     let vhost = match &request {
@@ -304,7 +317,7 @@ fn on_connect(conn: &mut Conn, world: &mut World, connect: Connect) {
 /// The stream that the peer names, under the vhost that serves it now; the stream's own parameters may name another
 /// vhost than the connect did.
 fn resolve(peer: &RtmpPeer, world: &World, stream: &str) -> Result<(Request, Rc<Vhost>), String> {
-    let Home { app, tc_url } = peer.home.as_deref().ok_or("there was no connect")?;
+    let Home { app, tc_url, .. } = peer.home.as_deref().ok_or("there was no connect")?;
     let mut request = names::from_rtmp(tc_url.as_deref(), app, stream).map_err(|e| e.to_string())?;
     let asked = request.name.vhost();
     let vhost = world.config.vhost(asked).ok_or_else(|| format!("no vhost serves {asked}"))?.clone();
@@ -351,6 +364,9 @@ fn on_publish(conn: &mut Conn, world: &mut World, msid: u32, stream: &str) {
     match verdict {
         Ok((id, name)) => {
             peer.session.accept_publish(msid, stream, conn.out.buffer());
+            if let Some(live) = world.hub.get_mut(id) {
+                live.via = peer.home.as_ref().and_then(|home| home.via.clone());
+            }
             let received_before = peer.session.received();
             let agent = peer.take_agent();
             peer.job =
@@ -427,7 +443,7 @@ pub fn start_viewer(conn: &mut Conn, world: &mut World) {
         source: None,
         phase,
         cursor,
-        format: Format::Rtmp { chunk_size, msid },
+        format: Format::Rtmp { chunk_size, msid, publish: false },
         paused: false,
         until_ms,
         since: world.now,

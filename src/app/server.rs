@@ -6,14 +6,15 @@
 //!   ▲─────────── timeout 0 while any budget ran out, else until the next deadline ────────────────┘
 //! ```
 //!
-//! Beside it: [`ports`] what is listened at, [`change`] a reload, [`ending`] a graceful end, [`upgrade`] handing over to a
-//! new process, [`memory`] its bound, [`stats`] a line of figures, [`turns`] how long turns take.
+//! Beside it: [`ports`] what is listened at, [`relay`] connections of our own, [`change`] a reload, [`ending`] a graceful
+//! end, [`upgrade`] handing over to a new process, [`memory`] its bound, [`stats`] a line of figures, [`turns`] how long turns take.
 
 mod api;
 mod change;
 mod ending;
 mod memory;
 mod ports;
+mod relay;
 mod stats;
 mod turns;
 mod upgrade;
@@ -28,6 +29,7 @@ use super::files;
 use super::hls;
 use super::http::{self, HttpPeer};
 use super::quiet::Quiet;
+use super::relay::peer as destination;
 use super::rtmp::{self, RtmpPeer};
 use super::viewer::{Flushed, Out, flush};
 use super::world::{Action, Timer, World};
@@ -185,6 +187,7 @@ impl Server {
         };
         let waker = server.poll.waker().map_err(fault)?;
         dvr::start(&mut server.world, waker.clone());
+        server.world.relays.start(waker.clone());
         if files::wanted(server.config()) {
             server.world.files.start(waker, files, disk).map_err(fault)?;
         }
@@ -267,6 +270,7 @@ impl Server {
             Who::Waker => {
                 self.on_files();
                 dvr::on_wake(&mut self.world);
+                self.on_names();
             }
             Who::Successor => self.on_successor(),
             Who::Listener(n) => {
@@ -355,9 +359,6 @@ impl Server {
         if self.conns.len() >= self.max_connections {
             return self.turn_away(stream, peer, protocol);
         }
-        let mut socket = Socket::new(stream);
-        let serial = self.next_serial;
-        self.next_serial += 1;
         let now = self.world.now;
         let role = match protocol {
             Protocol::Http | Protocol::Api => Role::Http(Box::new(HttpPeer::new(now))),
@@ -369,6 +370,20 @@ impl Server {
                 Role::Rtmp(Box::new(RtmpPeer::new(session, now)))
             }
         };
+        match self.enter(Socket::new(stream), peer, role) {
+            Ok(id) => {
+                let patience = self.world.config.handshake_timeout_ms;
+                self.world.timers.set(Timer::Connection(id), now.saturating_add(patience));
+            }
+            Err(error) => self.pause_accept(&error),
+        }
+    }
+
+    /// Gives a connection its slot.
+    fn enter(&mut self, mut socket: Socket, peer: SocketAddr, role: Role) -> io::Result<Id> {
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        let now = self.world.now;
         let poll = &self.poll;
         let mut registered = Ok(());
         let id = self.conns.insert_with(|id| {
@@ -387,15 +402,14 @@ impl Server {
                 gone: None,
             }
         });
-        let Some(id) = id else { return };
+        let id = id.ok_or_else(|| io::Error::other("all places for connections are taken"))?;
         if let Err(error) = registered {
             self.conns.remove(id);
-            return self.pause_accept(&error);
+            return Err(error);
         }
-        let patience = self.world.config.handshake_timeout_ms;
-        self.world.timers.set(Timer::Connection(id), now.saturating_add(patience));
         self.pithy_next();
         self.memory_next();
+        Ok(id)
     }
 
     /// Over `max_connections`: HTTP clients are told so, if it can be said at once.
@@ -463,6 +477,7 @@ impl Server {
                 Timer::Pithy => self.on_pithy(),
                 Timer::Memory => self.on_memory(),
                 Timer::Dvr => dvr::tidy_all(&mut self.world),
+                Timer::Forward(stream) => self.on_forward(stream),
             }
         }
     }
@@ -480,7 +495,7 @@ impl Server {
                 match &conn.role {
                     Role::Rtmp(_) => rtmp::timed_out(conn, &mut self.world, why),
                     Role::Http(_) => http::timed_out(conn, &mut self.world, why),
-                    Role::Leaving(_) => self.world.close(conn, why),
+                    Role::Relay(_) | Role::Leaving(_) => self.world.close(conn, why),
                 }
             }
             None => {
@@ -510,11 +525,13 @@ impl Server {
                         rtmp::evict(conn, &mut self.world);
                     }
                 }
-                Action::Dismiss(id, why) => {
-                    if let Some(conn) = self.conns.get_mut(id) {
-                        rtmp::dismiss(conn, &mut self.world, &why);
+                Action::Dismiss(id, why) => match self.conns.get_mut(id) {
+                    Some(conn) if matches!(conn.role, Role::Relay(_)) => {
+                        destination::dismiss(conn, &mut self.world, &why);
                     }
-                }
+                    Some(conn) => rtmp::dismiss(conn, &mut self.world, &why),
+                    None => {}
+                },
                 Action::Resume(id) => {
                     if let Some(conn) = self.conns.get_mut(id) {
                         http::resume(conn, &mut self.world);
@@ -535,6 +552,7 @@ impl Server {
                             match conn.role {
                                 Role::Rtmp(_) => rtmp::start_viewer(conn, &mut self.world),
                                 Role::Http(_) => http::start_viewer(conn, &mut self.world),
+                                Role::Relay(_) => destination::start_viewer(conn, &mut self.world),
                                 Role::Leaving(_) => {}
                             }
                         }
@@ -599,6 +617,7 @@ impl Server {
 
     /// The end: every stream's viewers get what is due and the end of their response, as far as they take it now.
     fn stop(&mut self) {
+        self.world.relays.stop();
         for id in self.conns.ids() {
             let Some(conn) = self.conns.get_mut(id) else { continue };
             if conn.viewer().is_some() && matches!(conn.role, Role::Http(_)) {
@@ -647,6 +666,7 @@ fn read_conn(conn: &mut Conn, world: &mut World, scratch: &mut [u8]) {
                 match conn.role {
                     Role::Rtmp(_) => rtmp::input(conn, world, bytes),
                     Role::Http(_) => http::input(conn, world, bytes),
+                    Role::Relay(_) => destination::input(conn, world, bytes),
                     Role::Leaving(_) => {}
                 }
                 if !conn.socket.readable {
@@ -697,6 +717,7 @@ fn write_conn(conn: &mut Conn, world: &mut World) {
         Flushed::Again => world.mark(conn),
         Flushed::Over => match conn.role {
             Role::Rtmp(_) => rtmp::viewer_over(conn, world),
+            Role::Relay(_) => destination::viewer_over(conn, world),
             _ => http::viewer_over(conn, world),
         },
         Flushed::Expired => return world.close(conn, "it took too long: what it read is not kept any more"),

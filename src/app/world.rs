@@ -38,6 +38,8 @@ pub enum Timer {
     Memory,
     /// Look for recordings that are too old.
     Dvr,
+    /// A destination of this stream is to be called.
+    Forward(StreamId),
 }
 
 /// Something for the loop to do to other connections once the present one is done with.
@@ -55,7 +57,7 @@ pub enum Action {
     Hls(StreamId),
     /// The stream is over: its viewers get what is left, then the end.
     End(StreamId),
-    /// This publisher has to go, for this reason.
+    /// This publisher, or this destination of a stream, has to go, for this reason.
     Dismiss(Id, String),
     /// This connection's last answer is written; it may have asked on meanwhile.
     Resume(Id),
@@ -108,6 +110,8 @@ pub struct World {
     pub pages: HashMap<Id, Box<str>>,
     /// What the API keeps.
     pub api: super::api::State,
+    /// What destinations of streams share.
+    pub relays: super::relay::Desk,
 }
 
 impl World {
@@ -134,6 +138,7 @@ impl World {
             memory: Guard::default(),
             pages: HashMap::new(),
             api: super::api::State::default(),
+            relays: super::relay::Desk::default(),
         }
     }
 

@@ -43,8 +43,8 @@ pub use guard::{Act, HttpApi, Refer, Rule, Security};
 pub use parse::{MAX_ARGS, MAX_DEPTH, MAX_FILE, MAX_TOKENS};
 pub use source::{MAX_INCLUDE_DEPTH, MAX_INCLUDED, MAX_TOTAL};
 pub use typed::{
-    Config, DEFAULT_VHOST, Dvr, DvrPlan, Hls, HlsOnError, HlsStorage, HlsVariant, HttpRemux, HttpServer,
-    HttpStatic, IpNet, Jitter, Listen, Log, LogTank, NoStream, OnBusy, Play, Publish, Vhost,
+    Config, DEFAULT_VHOST, Dvr, DvrPlan, Forward, Hls, HlsOnError, HlsStorage, HlsVariant, HttpRemux,
+    HttpServer, HttpStatic, IpNet, Jitter, Listen, Log, LogTank, NoStream, OnBusy, Play, Publish, Vhost,
 };
 pub use value::Kind;
 

@@ -207,6 +207,12 @@ static SRS: &[(Context, &str, &str)] = &[
     (Context::Hls, "hls_ts_floor", "the same, but that a number is never used twice."),
     (Context::Hls, "hls_ctx", "on in SRS 5 and later, which count viewers by it alone; not known before."),
     (Context::Hls, "hls_ts_ctx", SAME),
+    (Context::Forward, "enabled", SAME),
+    (
+        Context::Forward,
+        "destination",
+        "the same. A destination that is back gets the stream from its last keyframe on here, not from the next frame.",
+    ),
     (Context::Dvr, "enabled", SAME),
     (Context::Dvr, "dvr_apply", SAME),
     (Context::Dvr, "dvr_plan", "the same; `append` in SRS 2 only. A session ends with the connection there."),

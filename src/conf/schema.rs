@@ -7,6 +7,7 @@ mod dvr;
 mod guard;
 mod hls;
 mod http;
+mod relay;
 mod stream;
 
 use log::LevelFilter;
@@ -47,11 +48,13 @@ pub enum Context {
     Security,
     /// `vhost NAME { refer { } }`.
     Refer,
+    /// `vhost NAME { forward { } }`.
+    Forward,
 }
 
 impl Context {
     /// All of them.
-    pub const ALL: [Context; 14] = [
+    pub const ALL: [Context; 15] = [
         Context::Root,
         Context::HttpServer,
         Context::HttpApi,
@@ -66,6 +69,7 @@ impl Context {
         Context::Dvr,
         Context::Security,
         Context::Refer,
+        Context::Forward,
     ];
 
     /// The name of the block; empty outside all blocks.
@@ -85,6 +89,7 @@ impl Context {
             Context::Dvr => "dvr",
             Context::Security => "security",
             Context::Refer => "refer",
+            Context::Forward => "forward",
         }
     }
 
@@ -144,6 +149,7 @@ pub fn directives(context: Context) -> &'static [Directive] {
         Context::Auth => guard::AUTH,
         Context::Security => guard::SECURITY,
         Context::Refer => guard::REFER,
+        Context::Forward => relay::FORWARD,
     }
 }
 
@@ -538,6 +544,14 @@ static VHOST: &[Directive] = &[
         kind: Kind::Block(Context::Refer),
         default: "(absent)",
         docs: "Pages of which hosts may publish and play.",
+        set: nothing,
+    },
+    Directive {
+        name: "forward",
+        aliases: &[],
+        kind: Kind::Block(Context::Forward),
+        default: "(absent)",
+        docs: "Servers that every published stream is sent on to.",
         set: nothing,
     },
 ];

@@ -64,7 +64,6 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("dash", Off),
             ("debug_srs_upnode", Never),
             ("exec", Off),
-            ("forward", Off),
             ("hds", Off),
             ("http_hooks", Off),
             ("ingest", Off),
@@ -105,6 +104,7 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("try_annexb_first", Never),
         ],
     ),
+    (Context::Forward, &[("backend", Never)]),
     (Context::Hls, &[("hls_dts_directly", At("on")), ("hls_nb_notify", Never)]),
 ];
 
@@ -120,7 +120,6 @@ static INSIDE: &[(&str, &str)] = &[
     ("http_hooks", "on_connect on_close on_publish on_unpublish on_play on_stop on_dvr on_hls on_hls_notify"),
     ("hds", "hds_fragment hds_window hds_path"),
     ("dash", "dash_fragment dash_update_period dash_timeshift dash_path dash_mpd_file"),
-    ("forward", "destination backend"),
     ("bandcheck", "key limit_kbps"),
     ("ingest", "input ffmpeg engine"),
     (
@@ -169,6 +168,7 @@ pub(super) fn reason(name: &str) -> Option<&'static str> {
         "hls_dts_directly" => {
             Some("times are the encoder's, as with `on`; none are made up from sound samples")
         }
+        "backend" => Some("streams go to each `destination`; nobody is asked for more"),
         "hls_nb_notify" => Some("no answer to `on_hls_notify` is read, so there is no limit to set"),
         _ => None,
     }

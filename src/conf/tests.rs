@@ -179,6 +179,24 @@ fn rules_that_let_nobody_in_are_told() {
 }
 
 #[test]
+fn destinations_have_one_form_however_they_are_written() {
+    let of = |text: &str| first(&config(&format!("vhost a {{ {text} }}"))).forward.clone();
+    let forward = of(
+        "forward { enabled on; destination 10.0.0.1 B.Example:1936 [::1] ; destination ::2 [fe80::1]:1; }",
+    );
+    let list = ["10.0.0.1:1935", "b.example:1936", "[::1]:1935", "[::2]:1935", "[fe80::1]:1"];
+    assert_eq!((forward.wanted(), forward.enabled), (list.map(String::from).as_slice(), true));
+    assert!(of("forward { destination a.b; }").wanted().is_empty(), "it is off");
+    let (old, _) = warned("vhost a { forward 127.0.0.1:19350 localhost; }");
+    assert_eq!(first(&old).forward.wanted(), ["127.0.0.1:19350", "localhost:1935"]);
+    for bad in ["rtmp://a.b/live", "a.b:0", "a.b:99999", "a.b:", ":1935", "a b:1", "[::1", "-a.b"] {
+        assert!(load("t", &format!("vhost a {{ forward {{ destination '{bad}'; }} }}")).is_err(), "{bad}");
+    }
+    let (_, warnings) = warned("vhost a { forward { enabled on; } }");
+    assert!(warnings[0].contains("without a `destination`"), "{warnings:?}");
+}
+
+#[test]
 fn the_api_shares_a_port_or_has_its_own() {
     let api = |text: &str| load("t", &format!("{text} vhost a {{}}"));
     for good in [
@@ -235,6 +253,7 @@ fn other_value(context: Context, directive: &Directive) -> String {
         Kind::Streams => String::from("live/x"),
         Kind::Rules => String::from("publish all play 10.0.0.0/8"),
         Kind::Domains => String::from("example.com"),
+        Kind::Servers => String::from("10.1.2.3:1936"),
         Kind::Block(_) | Kind::NamedBlock(_) => unreachable!(),
     }
 }
@@ -254,6 +273,7 @@ fn within(context: Context, text: &str) -> String {
         }
         Context::Security => format!("vhost v {{ security {{ {text} allow publish ::1 play ::1; }} }}"),
         Context::Refer => format!("vhost v {{ refer {{ {text} all a.b; }} }}"),
+        Context::Forward => format!("vhost v {{ forward {{ {text} destination ::1; }} }}"),
         _ => format!("vhost v {{ {} {{ {text} }} }}", context.name()),
     }
 }

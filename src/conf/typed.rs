@@ -171,6 +171,8 @@ pub struct Vhost {
     pub security: Security,
     /// `refer { }`.
     pub refer: Refer,
+    /// `forward { }`.
+    pub forward: Forward,
 }
 
 /// `play { }`: how viewers are served. What bounds the feed holds for HTTP viewers too.
@@ -309,6 +311,22 @@ pub struct Hls {
     pub ctx: bool,
     /// `hls_ts_ctx`: with `hls_ctx`, segments' addresses have it too. Default on.
     pub ts_ctx: bool,
+}
+
+/// `forward { }`: servers that published streams are sent on to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forward {
+    /// `enabled`. Default off.
+    pub enabled: bool,
+    /// `destination`: `host:port` each, the host an address or a name. Default: none.
+    pub destinations: Vec<String>,
+}
+
+impl Forward {
+    /// Where streams are sent: nowhere while it is off.
+    pub fn wanted(&self) -> &[String] {
+        if self.enabled { &self.destinations } else { &[] }
+    }
 }
 
 /// `dvr { }`: recordings of live streams.
@@ -587,6 +605,7 @@ const BLANK_VHOST: Vhost = Vhost {
     },
     security: BLANK_SECURITY,
     refer: BLANK_REFER,
+    forward: Forward { enabled: false, destinations: Vec::new() },
 };
 
 impl Config {

@@ -77,6 +77,8 @@ pub enum Kind {
     Rules,
     /// Names of hosts; several directives add up.
     Domains,
+    /// Hosts of RTMP servers, with ports; several directives add up.
+    Servers,
 }
 
 /// The value of a directive. The table's setters take it apart; a setter that asks for another type than its
@@ -134,7 +136,16 @@ impl<'a> Value<'a> {
 impl Kind {
     /// Whether the arguments of several directives of this name count together.
     pub(super) fn adds_up(self) -> bool {
-        matches!(self, Kind::Listen | Kind::Nets | Kind::Mounts | Kind::Streams | Kind::Rules | Kind::Domains)
+        matches!(
+            self,
+            Kind::Listen
+                | Kind::Nets
+                | Kind::Mounts
+                | Kind::Streams
+                | Kind::Rules
+                | Kind::Domains
+                | Kind::Servers
+        )
     }
 
     /// Whether `word` could be one of several arguments, or a name the writer chose.
@@ -183,6 +194,9 @@ impl Kind {
                 String::from("`publish` or `play`, then `all` or addresses, such as `play 10.0.0.0/8`")
             }
             Kind::Domains => String::from("names of hosts, such as `example.com`"),
+            Kind::Servers => {
+                String::from("servers, such as `192.168.1.2`, `example.com:1936` or `[::1]:1935`")
+            }
             Kind::Mounts => String::from("URL patterns, such as `[vhost]/[app]/[stream].flv`"),
         }
     }
@@ -224,6 +238,7 @@ pub(super) fn read<'a>(
         Kind::Mounts => return mounts(args, wrong, reports).map(Value::Mounts),
         Kind::Rules => return rules(args, wrong, reports).map(Value::Rules),
         Kind::Domains => return each(args, domain, wrong, reports).map(Value::Domains),
+        Kind::Servers => return each(args, server, wrong, reports).map(Value::Mounts),
         Kind::Block(_) | Kind::NamedBlock(_) => None,
     };
     if found.is_none() {
@@ -383,6 +398,24 @@ fn domain(text: &str) -> Option<String> {
     let is_name = text.contains('.') || text.starts_with(char::is_alphabetic);
     let good = text.parse::<IpAddr>().is_ok() || is_name && text.len() <= 255 && text.split('.').all(label);
     good.then(|| text.to_lowercase())
+}
+
+/// The port of RTMP.
+const RTMP_PORT: u16 = 1935;
+
+/// A host and a port, in one form for all the ways to write them.
+fn server(text: &str) -> Option<String> {
+    if let Ok(IpAddr::V6(ip)) = text.parse() {
+        return Some(format!("[{ip}]:{RTMP_PORT}"));
+    }
+    let (host, number) = match text.rsplit_once(':') {
+        Some((host, number)) if !number.ends_with(']') => (host, port(number).filter(|port| *port > 0)?),
+        _ => (text, RTMP_PORT),
+    };
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(v6) => v6.parse::<std::net::Ipv6Addr>().ok().map(|ip| format!("[{ip}]:{number}")),
+        None => domain(host).map(|host| format!("{host}:{number}")),
+    }
 }
 
 fn stream(text: &str) -> Option<String> {

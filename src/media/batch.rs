@@ -235,8 +235,8 @@ mod tests {
     const FORMATS: [Format; 6] = [
         FLV,
         FLV_CHUNKED,
-        Format::Rtmp { chunk_size: 60_000, msid: 1 },
-        Format::Rtmp { chunk_size: 128, msid: 2 },
+        Format::Rtmp { chunk_size: 60_000, msid: 1, publish: false },
+        Format::Rtmp { chunk_size: 128, msid: 2, publish: false },
         Format::Http(Body::Fragments, Wrap::Chunk),
         Format::Http(Body::Raw, Wrap::WebSocket),
     ];

@@ -50,8 +50,10 @@ pub enum Format {
     Rtmp {
         /// Payload bytes in one chunk (1 to 16,777,215).
         chunk_size: u32,
-        /// Message stream that the peer plays on.
+        /// Message stream that the peer plays on, or that we publish on.
         msid: u32,
+        /// We publish: metadata has the word in front that has a server keep it.
+        publish: bool,
     },
 }
 
@@ -73,6 +75,12 @@ impl<'a> Unit<'a> {
     }
 }
 
+/// The word before the metadata of a publisher, and how metadata begins.
+const SET_DATA_FRAME: &[u8] = b"\x02\x00\x0d@setDataFrame";
+const METADATA: &[u8] = b"\x02\x00\x0aonMetaData";
+/// Bytes in a chunk at least where we publish: that word is never cut.
+pub const MIN_PUBLISH_CHUNK: u32 = 128;
+
 /// From this timestamp on, RTMP heads carry the extended timestamp.
 const EXTENDED: u32 = 0xff_ffff;
 const TAG_FRAME: usize = TAG_HEAD_LEN + TAG_TAIL_LEN;
@@ -81,13 +89,13 @@ const TFDT_LEN: usize = 8;
 /// A few bytes made on the spot.
 #[derive(Debug, Clone, Copy)]
 struct Small {
-    bytes: [u8; 24],
+    bytes: [u8; 32],
     len: usize,
 }
 
 impl Small {
     fn new() -> Small {
-        Small { bytes: [0; 24], len: 0 }
+        Small { bytes: [0; 32], len: 0 }
     }
 
     fn put(mut self, bytes: &[u8]) -> Small {
@@ -197,11 +205,23 @@ impl Format {
                 wrap.prefix_len(len) + len + wrap.suffix().len()
             }
             Format::Rtmp { chunk_size, .. } => {
-                let len = unit.payload.len();
+                let len = unit.payload.len() + self.word(unit).len();
                 let ext = self.extended(unit);
                 let more = len.saturating_sub(1) / (chunk_size.max(1) as usize);
                 12 + ext + len + more * (1 + ext)
             }
+        }
+    }
+
+    /// What stands before the payload, as part of the message.
+    fn word(self, unit: &Unit) -> &'static [u8] {
+        match self {
+            Format::Rtmp { publish: true, .. }
+                if unit.kind == Kind::Script && unit.payload.starts_with(METADATA) =>
+            {
+                SET_DATA_FRAME
+            }
+            _ => &[],
         }
     }
 
@@ -228,7 +248,8 @@ impl Format {
             Format::Rtmp { .. } if !self.is_extended(unit.timestamp) => (1, 0, 1),
             Format::Rtmp { chunk_size, .. } => {
                 let size = (chunk_size as usize).max(1);
-                (12, size + 5, 1 + unit.payload.len().saturating_sub(1) / size)
+                let len = unit.payload.len() + self.word(unit).len();
+                (12, size + 5, 1 + len.saturating_sub(1) / size)
             }
         };
         (0..count).map(move |n| first + n * step)
@@ -261,8 +282,11 @@ impl Format {
             }
             Format::Rtmp { msid, .. } => {
                 let head = Small::new().put(&[chunk_stream(unit.kind)]).put_u24(timestamp.min(EXTENDED));
-                let head = head.put_u24(len).put(&[unit.kind as u8]).put(&msid.to_le_bytes());
-                if timestamp >= EXTENDED { head.put(&timestamp.to_be_bytes()) } else { head }
+                let word = self.word(unit);
+                let head = head.put_u24(len + word.len() as u32);
+                let head = head.put(&[unit.kind as u8]).put(&msid.to_le_bytes());
+                let head = if timestamp >= EXTENDED { head.put(&timestamp.to_be_bytes()) } else { head };
+                head.put(word)
             }
         }
     }
@@ -342,6 +366,15 @@ impl<'a> Gather<'a> {
         if let Format::Rtmp { chunk_size, .. } = format {
             let size = (chunk_size as usize).max(1);
             let continuation = format.continuation(unit);
+            let word = format.word(unit).len();
+            if word > 0
+                && let Some((chunk, more)) = rest.split_at_checked(size.saturating_sub(word))
+                && !more.is_empty()
+            {
+                self.payload(chunk, &mut skip);
+                self.small(&continuation, &mut skip);
+                rest = more;
+            }
             // Whole chunks that were sent before are stepped over by arithmetic, not one by one.
             let done = skip / (size + continuation.len) * usize::from(rest.len() > size);
             let done = done.min(rest.len().saturating_sub(1) / size);
@@ -432,10 +465,10 @@ mod tests {
         Format::Http(Body::Raw, Wrap::Chunk),
         Format::Http(Body::Fragments, Wrap::Plain),
         Format::Http(Body::Fragments, Wrap::Chunk),
-        Format::Rtmp { chunk_size: 60_000, msid: 1 },
-        Format::Rtmp { chunk_size: 128, msid: 1 },
-        Format::Rtmp { chunk_size: 100, msid: 1 },
-        Format::Rtmp { chunk_size: 1, msid: 7 },
+        Format::Rtmp { chunk_size: 60_000, msid: 1, publish: false },
+        Format::Rtmp { chunk_size: 128, msid: 1, publish: false },
+        Format::Rtmp { chunk_size: 100, msid: 1, publish: false },
+        Format::Rtmp { chunk_size: 1, msid: 7, publish: false },
     ];
 
     /// Bytes of one gather over `units` with the first `skip` bytes of the first unit left out.
@@ -474,7 +507,7 @@ mod tests {
 
     #[test]
     fn rtmp_message_bytes_with_and_without_extended_timestamp() {
-        let format = Format::Rtmp { chunk_size: 2, msid: 1 };
+        let format = Format::Rtmp { chunk_size: 2, msid: 1, publish: false };
         let unit = Unit { kind: Kind::Video, timestamp: 0x10, payload: b"abc" };
         assert_eq!(whole(format, &unit), b"\x06\x00\x00\x10\x00\x00\x03\x09\x01\x00\x00\x00ab\xc6c");
         let unit = Unit { timestamp: 0x0100_0000, ..unit };
@@ -512,10 +545,37 @@ mod tests {
     }
 
     #[test]
+    fn a_publishers_metadata_has_its_word_in_front_and_nothing_else_has() {
+        let format = |publish| Format::Rtmp { chunk_size: MIN_PUBLISH_CHUNK, msid: 1, publish };
+        for (len, timestamp) in [(0, 0), (98, 0), (99, 1 << 24), (100, 0), (300, 1 << 24), (1000, 5)] {
+            let payload = [METADATA, &vec![7; len]].concat();
+            let unit = Unit { kind: Kind::Script, timestamp, payload: &payload };
+            let worded = [SET_DATA_FRAME, &payload].concat();
+            let expect = whole(format(false), &Unit { payload: &worded, ..unit });
+            assert_eq!(whole(format(true), &unit), expect, "{len}");
+            assert_eq!(format(true).wire_len(&unit), expect.len());
+            let places = |format: Format, unit: &Unit| format.time_places(unit).collect::<Vec<_>>();
+            assert_eq!(
+                places(format(true), &unit),
+                places(format(false), &Unit { payload: &worded, ..unit })
+            );
+            for skip in 0..expect.len() {
+                let rest = gather(format(true), &[unit], skip, usize::MAX);
+                assert!(!rest.is_empty() && expect[skip..].starts_with(&rest), "{len} {skip}");
+            }
+        }
+        let text = Unit { kind: Kind::Script, timestamp: 0, payload: b"\x02\x00\x0aonTextData" };
+        let video = Unit { kind: Kind::Video, timestamp: 0, payload: METADATA };
+        for unit in [text, video] {
+            assert_eq!(whole(format(true), &unit), whole(format(false), &unit));
+        }
+    }
+
+    #[test]
     fn times_past_31_bits_start_again_in_flv_and_go_on_in_rtmp() {
         let unit = Unit { kind: Kind::Audio, timestamp: 0x8000_0001, payload: b"" };
         assert_eq!(whole(FLV, &unit)[4..8], [0, 0, 1, 0]);
-        let rtmp = whole(Format::Rtmp { chunk_size: 128, msid: 1 }, &unit);
+        let rtmp = whole(Format::Rtmp { chunk_size: 128, msid: 1, publish: false }, &unit);
         assert_eq!(rtmp[12..16], [0x80, 0, 0, 1]);
     }
 

@@ -16,6 +16,7 @@ pub mod notify;
 pub mod owner;
 pub mod poll;
 pub mod procfs;
+pub mod resolver;
 pub mod signals;
 pub mod slots;
 pub mod socket;

@@ -27,6 +27,7 @@ mod page;
 mod players;
 mod process;
 mod proxy;
+mod relay;
 mod reload;
 mod samples;
 mod service;

@@ -34,7 +34,7 @@ fn page(query: &str) -> (usize, usize) {
 /// Those who publish, watch or wait for a stream on a connection of their own, so not by HLS.
 fn people(live: &Live) -> usize {
     let publisher = matches!(live.publisher, Publisher::Live(Source::Peer(..)));
-    live.fanout.len() + live.waiting.len() + usize::from(publisher)
+    live.watchers() + live.waiting.len() + usize::from(publisher)
 }
 
 fn kbps(json: &mut Json, received: u64, sent: u64) {
@@ -213,9 +213,19 @@ fn ours_of_stream(json: &mut Json, live: &Live, now: u64) {
     json.open("runnel");
     json.text("state", state);
     json.put("seconds", &(now.saturating_sub(live.since) / 1000));
-    json.put("viewers", &live.fanout.len());
-    json.put("hls_viewers", &live.viewers().saturating_sub(live.fanout.len()));
+    json.put("viewers", &live.watchers());
+    json.put("hls_viewers", &live.viewers().saturating_sub(live.watchers()));
     json.put("waiting", &live.waiting.len());
+    json.list("forwards");
+    for push in &live.pushes {
+        json.item();
+        json.text("to", &push.to);
+        json.text("state", push.state.word());
+        json.put("tries", &push.tries);
+        json.text("fault", &push.fault);
+        json.close();
+    }
+    json.end();
     json.put("audio_frames", &counters.audio);
     json.put("video_frames", &counters.video);
     json.put("keyframes", &counters.keys);
@@ -231,7 +241,7 @@ fn ours_of_stream(json: &mut Json, live: &Live, now: u64) {
 pub(super) fn clients(view: &View<'_>, id: Option<&str>, query: &str) -> Reply {
     let world = view.world;
     let mut json = begin(world, code::OK);
-    let busy = |conn: &Conn| conn.stream().is_some();
+    let busy = |conn: &Conn| conn.stream().is_some() && !matches!(conn.role, Role::Relay(_));
     if let Some(id) = id {
         let wanted = id.parse::<u64>().ok();
         let mut all = view.conns.iter().map(|(_, conn)| conn);

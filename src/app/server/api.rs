@@ -60,7 +60,7 @@ impl Server {
         match conn.role {
             Role::Rtmp(_) => rtmp::kick(conn, &mut self.world),
             Role::Http(_) => http::kick(conn, &mut self.world),
-            Role::Leaving(_) => return false,
+            Role::Relay(_) | Role::Leaving(_) => return false,
         }
         // Whoever is in the middle of a message has some time to take the rest of it, from now on.
         if conn.viewer().is_some() {

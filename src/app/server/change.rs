@@ -126,6 +126,7 @@ impl Server {
                 live.set_vhost(vhost);
                 dvr::change(live, &mut self.world.dvr, self.world.now);
             }
+            self.world.forward(id);
         }
         lost.iter().for_each(|id| self.world.end_stream(*id));
         if lost.is_empty() {
@@ -139,7 +140,7 @@ impl Server {
                 match conn.role {
                     Role::Rtmp(_) => rtmp::dismiss(conn, &mut self.world, why),
                     Role::Http(_) => http::timed_out(conn, &mut self.world, why),
-                    Role::Leaving { .. } => {}
+                    Role::Relay(_) | Role::Leaving(_) => {}
                 }
             }
         }

@@ -29,7 +29,7 @@ impl Server {
         let sent = rate(world.sent.saturating_sub(self.traffic.sent));
         let live = |(_, live): &(_, &Live)| matches!(live.publisher, Publisher::Live(_));
         let publishers = world.hub.entries().filter(live).count();
-        let viewers: usize = world.hub.entries().map(|(_, live)| live.fanout.len()).sum();
+        let viewers: usize = world.hub.entries().map(|(_, live)| live.watchers()).sum();
         let turns = &self.traffic.turns;
         let ms_of = |us: u64| format!("{}.{} ms", us / 1000, us / 100 % 10);
         let (count, most, longest) = (turns.count(), ms_of(turns.most_us()), ms_of(turns.longest_us()));

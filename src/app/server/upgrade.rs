@@ -141,7 +141,7 @@ impl Server {
             match conn.role {
                 Role::Rtmp(_) => rtmp::replaced(conn, &mut self.world),
                 Role::Http(_) => http::replaced(conn, &mut self.world),
-                Role::Leaving(_) => {}
+                Role::Relay(_) | Role::Leaving(_) => {}
             }
         }
         self.drain_now();

@@ -1,11 +1,12 @@
 //! What directives mean together: what has no effect, and what cannot be had at one time.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use super::{Checker, Set};
 use crate::conf::error::{Reports, Span};
 use crate::conf::schema::Context;
-use crate::conf::typed::{DEFAULT_VHOST, Listen, LogTank};
+use crate::conf::typed::{DEFAULT_VHOST, Listen, LogTank, Vhost};
 
 impl Checker<'_, '_, '_, '_> {
     /// Checks the whole, after all its parts.
@@ -13,6 +14,7 @@ impl Checker<'_, '_, '_, '_> {
         self.log_places();
         self.own_files();
         self.vhosts();
+        self.forward();
         self.hls();
         self.memory();
         self.dvr();
@@ -80,6 +82,15 @@ impl Checker<'_, '_, '_, '_> {
             let message = String::from("`http_remux` has no effect while `http_server` is off");
             let help = String::from("add `http_server { enabled on; }` outside the vhosts");
             self.reports.warn(span, message, Some(help));
+        }
+    }
+
+    fn forward(&mut self) {
+        let nowhere = |v: &Rc<Vhost>| v.forward.enabled && v.forward.destinations.is_empty();
+        let span = self.place(Context::Forward, "enabled");
+        if let Some(span) = span.filter(|_| self.draft.config.vhosts.iter().any(nowhere)) {
+            let message = String::from("`forward` has no effect without a `destination`");
+            self.reports.warn(span, message, Some(String::from("add `destination HOST:PORT;`")));
         }
     }
 

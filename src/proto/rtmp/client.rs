@@ -42,6 +42,8 @@ pub struct Target {
     pub chunk_size: u32,
     /// Whether to greet with digests.
     pub complex: bool,
+    /// Servers that a published stream has come through, for the one that it goes to; empty: not said.
+    pub via: String,
 }
 
 /// What the caller has to know.
@@ -135,6 +137,17 @@ impl ClientSession {
         }
     }
 
+    /// The chunk size that we send with and the message stream, once the stream runs.
+    pub fn framing(&self) -> Option<(u32, u32)> {
+        let Phase::Running { msid } = self.phase else { return None };
+        Some((self.target.chunk_size, msid))
+    }
+
+    /// The reader of what comes in, for what it holds.
+    pub fn reader(&self) -> &ChunkReader {
+        &self.reader
+    }
+
     /// Sends a message of the published stream; before [`Event::Started`] it is left out.
     pub fn send(&mut self, kind: TagType, timestamp: u32, payload: &[u8], out: &mut Vec<u8>) {
         if let Phase::Running { msid } = self.phase {
@@ -168,14 +181,16 @@ impl ClientSession {
         let size = self.target.chunk_size;
         self.writer.write(out, csid::PROTOCOL, kind::SET_CHUNK_SIZE, 0, 0, &size.to_be_bytes());
         self.writer.set_chunk_size(size);
-        let object = Value::object([
+        let via = (!self.target.via.is_empty()).then(|| ("via", Value::string(self.target.via.as_str())));
+        let said = [
             ("app", Value::string(self.target.app.as_str())),
             ("type", Value::string("nonprivate")),
             ("flashVer", Value::string(concat!("runnel/", env!("CARGO_PKG_VERSION")))),
             ("tcUrl", Value::string(self.target.tc_url.as_str())),
             ("fpad", Value::Boolean(false)),
             ("objectEncoding", Value::Number(0.0)),
-        ]);
+        ];
+        let object = Value::object(said.into_iter().chain(via));
         self.command(0, "connect", TID_CONNECT, &[object], out);
     }
 

@@ -59,6 +59,8 @@ pub struct Connect {
     pub page_url: Option<String>,
     /// What the client calls itself.
     pub flash_ver: Option<String>,
+    /// Servers that a stream to be published has come through, as one of them says.
+    pub via: Option<String>,
     /// 0 for AMF0, 3 for AMF3.
     pub object_encoding: f64,
     tid: f64,
@@ -533,6 +535,7 @@ fn connect(command: &Command) -> Connect {
         tc_url: text("tcUrl"),
         page_url: text("pageUrl"),
         flash_ver: text("flashVer"),
+        via: text("via"),
         object_encoding: object.and_then(|o| o.get("objectEncoding")).and_then(Value::as_f64).unwrap_or(0.0),
         tid: command.tid,
     }

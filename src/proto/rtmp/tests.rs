@@ -400,6 +400,7 @@ fn converse(mode: Mode, piece: usize, complex: bool) -> (ClientSession, ServerSe
         mode,
         chunk_size: 4096,
         complex,
+        via: if complex { "a,b".into() } else { String::new() },
     };
     let (mut to_server, mut to_client, mut heard) = (Vec::new(), Vec::new(), Vec::new());
     let mut client = ClientSession::start(target, Entropy([3; 64]), 0, &mut to_server);
@@ -424,7 +425,13 @@ fn converse(mode: Mode, piece: usize, complex: bool) -> (ClientSession, ServerSe
 fn our_client_and_our_server_understand_each_other() {
     for piece in [1, 100, 100_000] {
         for complex in [false, true] {
-            let (mut client, mut server, _) = converse(Mode::Publish, piece, complex);
+            let (mut client, mut server, heard) = converse(Mode::Publish, piece, complex);
+            let via = heard.iter().find_map(|event| match event {
+                Event::Connect(connect) => Some(connect.via.clone()),
+                _ => None,
+            });
+            assert_eq!(via, Some(complex.then(|| "a,b".into())));
+            assert_eq!(client.framing(), Some((4096, 1)));
             let mut bytes = Vec::new();
             client.send(TagType::Video, 0x0100_0000, &[5; 10_000], &mut bytes);
             client.stop(&mut bytes);
