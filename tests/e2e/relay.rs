@@ -1,10 +1,13 @@
 //! Streams sent on to other servers: whole at the far end, and whatever happens there disturbs nobody here.
 use crate::support::flv::{self, Tag};
 use crate::support::http::{Http, Viewer};
+use crate::support::proc::Proc;
 use crate::support::server::{Server, free_port, usual_vhost};
-use crate::support::tools::{Player, Publisher};
+use crate::support::tools::{self, Player, Publisher};
 use crate::support::{clips, frames, note, poll};
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::Command;
 use std::time::Duration;
 
 const TAG: Duration = Duration::from_secs(15);
@@ -51,6 +54,27 @@ fn says(server: &Server, text: &str) {
     );
 }
 
+/// A port from which one connection goes on to `to`, and what was said to it.
+fn overhear(to: u16) -> (u16, std::thread::JoinHandle<Vec<u8>>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let heard = std::thread::spawn(move || {
+        let (mut from, _) = listener.accept().unwrap();
+        let mut to = TcpStream::connect(("127.0.0.1", to)).unwrap();
+        let (mut back, mut answers) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+        let answering = std::thread::spawn(move || std::io::copy(&mut answers, &mut back));
+        let (mut all, mut bytes) = (Vec::new(), [0; 65536]);
+        while let Ok(count @ 1..) = from.read(&mut bytes) {
+            all.extend_from_slice(&bytes[..count]);
+            to.write_all(&bytes[..count]).unwrap();
+        }
+        let _ = to.shutdown(Shutdown::Write);
+        let _ = answering.join();
+        all
+    });
+    (port, heard)
+}
+
 /// Fails unless a viewer here got every frame of the clip up to the last one it got.
 fn assert_undisturbed(tags: &[Tag], source: &[Tag]) {
     for kind in [8, 9] {
@@ -64,7 +88,8 @@ fn assert_undisturbed(tags: &[Tag], source: &[Tag]) {
 #[test]
 fn every_frame_arrives_at_two_destinations() {
     let (b, c) = (Server::usual(), Server::usual());
-    let list = format!("destination 127.0.0.1:{} localhost:{};", b.rtmp, c.rtmp);
+    let (port, heard) = overhear(b.rtmp);
+    let list = format!("destination 127.0.0.1:{port} localhost:{};", c.rtmp);
     let a = Server::start(&conf(&format!("forward {{ enabled on; {list} }}"), ""));
     let clip = clips::av();
     let players = [(&a, Player::Curl), (&b, Player::Curl), (&c, Player::Rtmpdump)];
@@ -80,7 +105,10 @@ fn every_frame_arrives_at_two_destinations() {
         play.finish(Duration::from_secs(20));
         frames::assert_all(&frames::of(&play.file), &sent, &format!("{:?}", play.player), 0);
     }
-    // Metadata came as a publisher's, and is there for those who join.
+    // Metadata goes out as a publisher's, and is there for those who join.
+    let heard = heard.join().unwrap();
+    let word = b"@setDataFrame\x02\x00\x0aonMetaData";
+    assert_eq!(heard.windows(word.len()).filter(|part| part == word).count(), 1);
     assert!(flv::read(&players[1].file).iter().any(|tag| tag.kind == 18), "metadata at the far end");
     drop((players, publish));
     [&a, &b, &c].iter().for_each(|server| server.assert_idle());
@@ -174,13 +202,14 @@ fn a_slow_destination_leaps_and_costs_nobody_anything() {
         let http = viewer(server);
         std::thread::spawn(move || Viewer::started(http).rest(CLIP))
     });
-    let (far, clock) = (viewer(&slow), viewer(&a));
+    let far = viewer(&slow);
+    let far = std::thread::spawn(move || Viewer::started(far).rest(CLIP));
+    let clock = viewer(&a);
     let mut publish = Publisher::Ffmpeg5.publish(&a, &clip, "x");
-    let mut far = Viewer::started(far);
-    let mut tags = far.until(TAG, Tag::is_key);
-    slow.signal("STOP");
-    // Ten seconds are some 12 MB; the kernel's buffers of both ends take a few, the feed has two seconds.
     let mut clock = Viewer::started(clock);
+    clock.until(TAG, |tag| tag.ts >= 1_000);
+    slow.signal("STOP");
+    // Eleven seconds are some 13 MB; the kernel's buffers of both ends take a few, the feed has two seconds.
     clock.until(TAG, |tag| tag.ts >= 12_000);
     note(&format!("forward: {} MB resident with a destination that takes nothing", a.rss_kib() / 1024));
     slow.signal("CONT");
@@ -188,7 +217,7 @@ fn a_slow_destination_leaps_and_costs_nobody_anything() {
     assert!(leapt, "{}", a.log());
     clock.rest(TAG);
     publish.success(CLIP);
-    tags.extend(far.rest(CLIP));
+    let tags = far.join().unwrap();
     let source = flv::read(&clip);
     for viewer in viewers {
         let tags = viewer.join().unwrap();
@@ -262,6 +291,27 @@ fn a_loop_is_refused_and_the_stream_goes_on() {
     says(&b, "it refuses: this server sends out this stream itself: a loop");
     assert_eq!(a.log().matches("a loop of `forward`").count(), 1, "{}", a.log());
     assert_eq!(a.log().matches("publisher of live/x came").count(), 1, "{}", a.log());
+}
+
+/// A server that others have written: ffmpeg takes the stream, with the metadata as a publisher sends them.
+#[test]
+fn ffmpeg_is_a_destination() {
+    let port = free_port();
+    let a = Server::start(&forward(&[port]));
+    let file = a.dir().join("taken.flv");
+    let mut command = Command::new(tools::ffmpeg());
+    command.args(["-hide_banner", "-nostdin", "-loglevel", "info", "-listen", "1"]);
+    command.args(["-i", &format!("rtmp://127.0.0.1:{port}/live/x"), "-c", "copy", "-copyts"]);
+    command.args(["-flvflags", "no_duration_filesize", "-f", "flv"]).arg(&file);
+    let mut taker = Proc::spawn("taker", a.dir(), command);
+    let clip = clips::av();
+    let mut publish = Publisher::Ffmpeg5.publish(&a, &clip, "x");
+    says(&a, "runs");
+    publish.success(CLIP);
+    taker.wait(CLIP);
+    // It is called again after 3 s if it did not listen yet.
+    frames::assert_tail(&frames::of(&file), &frames::of(&clip), "ffmpeg", 0);
+    assert!(taker.log().contains("runnel"), "metadata: {}", taker.log());
 }
 
 /// The two samples together, with their ports moved.
