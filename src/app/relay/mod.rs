@@ -342,7 +342,10 @@ impl World {
         push.fault = why.into();
         push.tries = push.tries.saturating_add(1);
         push.state = State::Due(now.saturating_add(again_ms));
-        if let Some(left_out) = push.told.may(now, why) {
+        // The same fault of a thousand streams is no thousand lines.
+        if let Some(left_out) = push.told.may(now, why)
+            && self.quiet.allow("forward", now).is_some()
+        {
             let more = super::quiet::Quiet::more(left_out);
             log::warn!(
                 target: "forward",
