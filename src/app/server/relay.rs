@@ -6,7 +6,7 @@ use crate::app::hub::StreamId;
 use crate::app::relay::peer::{CALL_MS, RelayPeer};
 use crate::app::relay::{RETRY_MS, SELF_RETRY_MS};
 use crate::app::world::Timer;
-use crate::net::socket::{Options, Socket};
+use crate::net::socket::{Options, Room, Socket};
 use crate::net::sys;
 use crate::proto::rtmp::handshake::Entropy;
 use mio::net::TcpStream;
@@ -69,7 +69,7 @@ impl Server {
         socket.writable = false;
         let Some(live) = self.world.hub.get(stream) else { return Ok(()) };
         let nodelay = live.vhost.tcp_nodelay || live.vhost.min_latency;
-        socket.configure(Options { nodelay, send_buffer: live.vhost.play.send_buffer });
+        socket.configure(Options { nodelay, room: Room::Buffer(live.vhost.play.send_buffer) });
         let mut entropy = [0; 64];
         sys::random(&mut entropy);
         let mut hello = Vec::new();
