@@ -539,6 +539,7 @@ impl World {
         live.ended = false;
         live.told = false;
         live.last_frame = now;
+        self.look_at_programs();
         Ok(id)
     }
 
@@ -555,6 +556,7 @@ impl World {
         }
         live.dvr.iter_mut().for_each(|dvr| dvr.pause(&self.dvr, now));
         self.timers.set(Timer::Stream(id), until);
+        self.look_at_programs();
         self.check_stream(id);
     }
 
@@ -722,6 +724,7 @@ impl World {
             self.actions.push_back(Action::Hls(id));
         }
         log::info!(target: "stream", "{} has ended", live.name);
+        self.look_at_programs();
         self.actions.push_back(Action::End(id));
     }
 

@@ -6,14 +6,16 @@
 //!   ▲─────────── timeout 0 while any budget ran out, else until the next deadline ────────────────┘
 //! ```
 //!
-//! Beside it: [`ports`] what is listened at, [`change`] a reload, [`ending`] a graceful end, [`upgrade`] handing over to a
-//! new process, [`memory`] its bound, [`stats`] a line of figures, [`turns`] how long turns take.
+//! Beside it: [`ports`] what is listened at, [`programs`] what runs beside the server, [`change`] a reload, [`ending`] a
+//! graceful end, [`upgrade`] handing over to a new process, [`memory`] its bound, [`stats`] a line of figures, [`turns`]
+//! how long turns take.
 
 mod api;
 mod change;
 mod ending;
 mod memory;
 mod ports;
+mod programs;
 mod stats;
 mod turns;
 mod upgrade;
@@ -185,6 +187,7 @@ impl Server {
         };
         let waker = server.poll.waker().map_err(fault)?;
         dvr::start(&mut server.world, waker.clone());
+        server.world.adopt_programs(Some(waker.clone()));
         if files::wanted(server.config()) {
             server.world.files.start(waker, files, disk).map_err(fault)?;
         }
@@ -267,7 +270,11 @@ impl Server {
             Who::Waker => {
                 self.on_files();
                 dvr::on_wake(&mut self.world);
+                if self.world.programs.awaits() {
+                    self.on_programs();
+                }
             }
+            Who::Programs => self.on_programs_said(),
             Who::Successor => self.on_successor(),
             Who::Listener(n) => {
                 if let Some(Some(listening)) = self.listeners.get_mut(n) {
@@ -315,6 +322,7 @@ impl Server {
                 },
                 Signal::Reload => self.reload(),
                 Signal::Upgrade => self.upgrade(),
+                Signal::Child => self.on_programs(),
             }
         }
     }
@@ -463,6 +471,7 @@ impl Server {
                 Timer::Pithy => self.on_pithy(),
                 Timer::Memory => self.on_memory(),
                 Timer::Dvr => dvr::tidy_all(&mut self.world),
+                Timer::Programs => self.on_programs(),
             }
         }
     }
@@ -610,6 +619,7 @@ impl Server {
             }
             conn.drop_job(&mut self.world, "the server stops");
         }
+        self.world.programs.finish();
         self.world.hub.end_dvr(&mut self.world.dvr, self.world.now);
         self.world.hub.drop_hls();
         self.world.hls.writer.drain();

@@ -38,6 +38,8 @@ pub enum Timer {
     Memory,
     /// Look for recordings that are too old.
     Dvr,
+    /// Look after the programs that run beside the server.
+    Programs,
 }
 
 /// Something for the loop to do to other connections once the present one is done with.
@@ -108,6 +110,8 @@ pub struct World {
     pub pages: HashMap<Id, Box<str>>,
     /// What the API keeps.
     pub api: super::api::State,
+    /// What runs beside the server.
+    pub programs: super::process::Programs,
 }
 
 impl World {
@@ -134,6 +138,7 @@ impl World {
             memory: Guard::default(),
             pages: HashMap::new(),
             api: super::api::State::default(),
+            programs: super::process::Programs::default(),
         }
     }
 

@@ -7,6 +7,7 @@ mod dvr;
 mod guard;
 mod hls;
 mod http;
+mod process;
 mod stream;
 
 use log::LevelFilter;
@@ -47,11 +48,21 @@ pub enum Context {
     Security,
     /// `vhost NAME { refer { } }`.
     Refer,
+    /// `vhost NAME { ingest ID { } }`.
+    Ingest,
+    /// `vhost NAME { ingest ID { input { } } }`.
+    Input,
+    /// `vhost NAME { transcode SCOPE { } }`.
+    Transcode,
+    /// `vhost NAME { transcode SCOPE { engine NAME { } } }`, and the same in `ingest`.
+    Engine,
+    /// `vhost NAME { exec { } }`.
+    Exec,
 }
 
 impl Context {
     /// All of them.
-    pub const ALL: [Context; 14] = [
+    pub const ALL: [Context; 19] = [
         Context::Root,
         Context::HttpServer,
         Context::HttpApi,
@@ -66,6 +77,11 @@ impl Context {
         Context::Dvr,
         Context::Security,
         Context::Refer,
+        Context::Ingest,
+        Context::Input,
+        Context::Transcode,
+        Context::Engine,
+        Context::Exec,
     ];
 
     /// The name of the block; empty outside all blocks.
@@ -85,6 +101,11 @@ impl Context {
             Context::Dvr => "dvr",
             Context::Security => "security",
             Context::Refer => "refer",
+            Context::Ingest => "ingest",
+            Context::Input => "input",
+            Context::Transcode => "transcode",
+            Context::Engine => "engine",
+            Context::Exec => "exec",
         }
     }
 
@@ -94,6 +115,8 @@ impl Context {
             Context::Root => None,
             Context::HttpServer | Context::HttpApi | Context::Vhost => Some(Context::Root),
             Context::RawApi | Context::Auth => Some(Context::HttpApi),
+            Context::Input => Some(Context::Ingest),
+            Context::Engine => Some(Context::Transcode),
             _ => Some(Context::Vhost),
         }
     }
@@ -144,6 +167,11 @@ pub fn directives(context: Context) -> &'static [Directive] {
         Context::Auth => guard::AUTH,
         Context::Security => guard::SECURITY,
         Context::Refer => guard::REFER,
+        Context::Ingest => process::INGEST,
+        Context::Input => process::INPUT,
+        Context::Transcode => process::TRANSCODE,
+        Context::Engine => process::ENGINES,
+        Context::Exec => process::EXEC,
     }
 }
 
@@ -345,6 +373,27 @@ static ROOT: &[Directive] = &[
         set: |d, v| d.config.log.pithy_ms = v.num(),
     },
     Directive {
+        name: "ff_log_dir",
+        aliases: &[],
+        kind: Kind::Text,
+        default: "/dev/null",
+        docs: "The directory for what programs of `ingest`, `transcode` and `exec` say, each in a file of 1 MB at most; `/dev/null` keeps none. The last line of one that fails is in the log in any case.",
+        set: |d, v| {
+            let dir = v.text();
+            d.config.ff_log.dir = (!matches!(dir, "" | "/dev/null")).then(|| dir.to_owned());
+        },
+    },
+    Directive {
+        name: "ff_log_level",
+        aliases: &[],
+        kind: Kind::Words(&[
+            "quiet", "panic", "fatal", "error", "warning", "info", "verbose", "debug", "trace",
+        ]),
+        default: "info",
+        docs: "How much ffmpeg says, from little to much.",
+        set: |d, v| v.text().clone_into(&mut d.config.ff_log.level),
+    },
+    Directive {
         name: "daemon",
         aliases: &[],
         kind: Kind::Flag,
@@ -538,6 +587,30 @@ static VHOST: &[Directive] = &[
         kind: Kind::Block(Context::Refer),
         default: "(absent)",
         docs: "Pages of which hosts may publish and play.",
+        set: nothing,
+    },
+    Directive {
+        name: "ingest",
+        aliases: &[],
+        kind: Kind::NamedBlock(Context::Ingest),
+        default: "(absent)",
+        docs: "A stream that ffmpeg, run by the server, makes of a file or of another stream. It is started again 3 s after its end, later if it fails at once again and again.",
+        set: nothing,
+    },
+    Directive {
+        name: "transcode",
+        aliases: &[],
+        kind: Kind::NamedBlock(Context::Transcode),
+        default: "(absent)",
+        docs: "Published streams in other sizes or codecs, by ffmpeg. The name says which streams: none all, `app`, or `app/stream`. What a transcode puts out is not transcoded again.",
+        set: nothing,
+    },
+    Directive {
+        name: "exec",
+        aliases: &[],
+        kind: Kind::Block(Context::Exec),
+        default: "(absent)",
+        docs: "Programs to run for each published stream.",
         set: nothing,
     },
 ];

@@ -30,8 +30,6 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("empty_ip_ok", Never),
             ("env_only", At("off")),
             ("exporter", Off),
-            ("ff_log_dir", Never),
-            ("ff_log_level", Never),
             ("first_wait_for_qlv", Never),
             ("heartbeat", Off),
             ("in_docker", Never),
@@ -63,11 +61,9 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("cluster", Never),
             ("dash", Off),
             ("debug_srs_upnode", Never),
-            ("exec", Off),
             ("forward", Off),
             ("hds", Off),
             ("http_hooks", Off),
-            ("ingest", Off),
             ("mix_correct", At("off")),
             ("mode", At("local")),
             ("mr", Off),
@@ -79,7 +75,6 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("send_min_interval", At("0")),
             ("srt", Off),
             ("token_traverse", At("off")),
-            ("transcode", Off),
             ("twcc", Off),
             ("vhost", Never),
         ],
@@ -122,12 +117,6 @@ static INSIDE: &[(&str, &str)] = &[
     ("dash", "dash_fragment dash_update_period dash_timeshift dash_path dash_mpd_file"),
     ("forward", "destination backend"),
     ("bandcheck", "key limit_kbps"),
-    ("ingest", "input ffmpeg engine"),
-    (
-        "engine",
-        "perfile iformat vfilter vcodec vbitrate vfps vwidth vheight vthreads vprofile vpreset vparams acodec \
-         abitrate asample_rate achannels aparams oformat",
-    ),
 ];
 
 /// What stands inside blocks of SRS: the block, and its directives.
