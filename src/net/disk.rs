@@ -15,12 +15,13 @@
 
 use super::poll::Waker;
 use super::sys;
+use std::collections::VecDeque;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Questions that wait at most; more are refused.
 pub const QUEUE: usize = 1024;
@@ -191,8 +192,42 @@ impl Stat {
 /// A helper thread: it works on questions of type `Q` one after another.
 #[derive(Debug)]
 pub struct Helper<Q, A> {
-    questions: SyncSender<Q>,
-    answers: Receiver<A>,
+    desk: Arc<Desk<Q, A>>,
+}
+
+/// What the loop and the thread share. Channels of std would do; their several kinds take 15 KB of the program.
+#[derive(Debug)]
+struct Desk<Q, A> {
+    papers: Mutex<Papers<Q, A>>,
+    /// There is a question, or the end.
+    asked: Condvar,
+}
+
+#[derive(Debug)]
+struct Papers<Q, A> {
+    questions: VecDeque<Q>,
+    answers: VecDeque<A>,
+    /// Nobody asks any more.
+    over: bool,
+}
+
+impl<Q, A> Desk<Q, A> {
+    /// A poisoned lock means that the other thread panicked; what it guards is still whole.
+    fn papers(&self) -> MutexGuard<'_, Papers<Q, A>> {
+        self.papers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next question, as soon as there is one; `None` at the end.
+    fn question(&self) -> Option<Q> {
+        let mut papers = self.papers();
+        while !papers.over {
+            match papers.questions.pop_front() {
+                None => papers = self.asked.wait(papers).unwrap_or_else(PoisonError::into_inner),
+                question => return question,
+            }
+        }
+        None
+    }
 }
 
 impl<Q: Send + 'static, A: Send + 'static> Helper<Q, A> {
@@ -205,34 +240,43 @@ impl<Q: Send + 'static, A: Send + 'static> Helper<Q, A> {
         waker: Waker,
         mut work: impl FnMut(Q) -> A + Send + 'static,
     ) -> io::Result<Helper<Q, A>> {
-        let (questions, to_do) = sync_channel::<Q>(QUEUE);
-        // Never more than are asked: a question waits, or its answer does.
-        let (done, answers) = sync_channel::<A>(2 * QUEUE);
+        let papers = Papers { questions: VecDeque::new(), answers: VecDeque::new(), over: false };
+        let desk = Arc::new(Desk { papers: Mutex::new(papers), asked: Condvar::new() });
+        let mine = desk.clone();
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            for question in to_do {
-                if done.send(work(question)).is_err() {
-                    return;
-                }
+            while let Some(question) = mine.question() {
+                let answer = work(question);
+                mine.papers().answers.push_back(answer);
                 waker.wake();
             }
         })?;
-        Ok(Helper { questions, answers })
+        Ok(Helper { desk })
     }
 
-    /// Hands over a question; gives it back when too many wait, or the thread has ended.
+    /// Hands over a question; gives it back when too many wait, or too many answers.
     ///
     /// # Errors
     /// The question, untouched.
     pub fn ask(&self, question: Q) -> Result<(), Q> {
-        use std::sync::mpsc::TrySendError::{Disconnected, Full};
-        self.questions.try_send(question).map_err(|error| match error {
-            Full(question) | Disconnected(question) => question,
-        })
+        let mut papers = self.desk.papers();
+        if papers.questions.len() >= QUEUE || papers.answers.len() >= QUEUE {
+            return Err(question);
+        }
+        papers.questions.push_back(question);
+        self.desk.asked.notify_one();
+        Ok(())
     }
 
     /// The next answer, if there is one.
     pub fn answer(&self) -> Option<A> {
-        self.answers.try_recv().ok()
+        self.desk.papers().answers.pop_front()
+    }
+}
+
+impl<Q, A> Drop for Helper<Q, A> {
+    fn drop(&mut self) {
+        self.desk.papers().over = true;
+        self.desk.asked.notify_one();
     }
 }
 

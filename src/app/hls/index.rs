@@ -6,13 +6,17 @@
 
 use crate::app::hub::StreamId;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::rc::Rc;
 
-/// Streams by vhost and stem.
+/// Streams by vhost and stem, in the order of those.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Index(Rc<RefCell<BTreeMap<String, Vec<StreamId>>>>);
+pub(super) struct Index(Rc<RefCell<Vec<Entry>>>);
+
+#[derive(Debug)]
+struct Entry {
+    key: String,
+    streams: Vec<StreamId>,
+}
 
 /// A stream's place in the index, until this is dropped.
 #[derive(Debug)]
@@ -26,25 +30,30 @@ impl Index {
     /// Lists a stream under what its names begin with.
     pub(super) fn list(&self, vhost: &str, stems: [String; 2], stream: StreamId) -> Place {
         let keys = stems.map(|stem| key(vhost, &stem));
+        let mut entries = self.0.borrow_mut();
         for key in &keys {
-            self.0.borrow_mut().entry(key.clone()).or_default().push(stream);
+            match place(&entries, key) {
+                Ok(at) => entries.get_mut(at).into_iter().for_each(|entry| entry.streams.push(stream)),
+                Err(at) => entries.insert(at, Entry { key: key.clone(), streams: vec![stream] }),
+            }
         }
+        drop(entries);
         Place { index: self.clone(), keys, stream }
     }
 
     /// The stream that `is` says yes to, of those whose names can begin as `name` does.
     pub(super) fn find(&self, vhost: &str, name: &str, is: impl Fn(StreamId) -> bool) -> Option<StreamId> {
-        let map = self.0.borrow();
+        let entries = self.0.borrow();
         let text = key(vhost, name);
         let mut end = text.as_str();
         loop {
-            let (stem, streams) =
-                map.range::<str, _>((Bound::Unbounded, Bound::Included(end))).next_back()?;
-            let shared = shared(stem, end);
-            end = if shared.len() < stem.len() {
+            let before = entries.partition_point(|entry| entry.key.as_str() <= end).checked_sub(1)?;
+            let entry = entries.get(before)?;
+            let shared = shared(&entry.key, end);
+            end = if shared.len() < entry.key.len() {
                 shared
             } else {
-                match streams.iter().find(|stream| is(**stream)) {
+                match entry.streams.iter().find(|stream| is(**stream)) {
                     Some(stream) => return Some(*stream),
                     None => shorter(shared)?,
                 }
@@ -55,17 +64,23 @@ impl Index {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut map = self.index.0.borrow_mut();
+        let mut entries = self.index.0.borrow_mut();
         for key in &self.keys {
-            let Some(streams) = map.get_mut(key) else { continue };
-            if let Some(at) = streams.iter().position(|stream| *stream == self.stream) {
-                streams.swap_remove(at);
+            let Ok(at) = place(&entries, key) else { continue };
+            let Some(entry) = entries.get_mut(at) else { continue };
+            if let Some(at) = entry.streams.iter().position(|stream| *stream == self.stream) {
+                entry.streams.swap_remove(at);
             }
-            if streams.is_empty() {
-                map.remove(key);
+            if entry.streams.is_empty() {
+                entries.remove(at);
             }
         }
     }
+}
+
+/// Where a key is, or else belongs.
+fn place(entries: &[Entry], key: &str) -> Result<usize, usize> {
+    entries.binary_search_by(|entry| entry.key.as_str().cmp(key))
 }
 
 /// Vhosts are compared without regard to case; none has a line break.
