@@ -320,7 +320,7 @@ mod tests {
         let text = list(&world);
         let (head, kbps) = text.split_once(r#""kbps":"#).unwrap();
         let (kbps, rest) = kbps.split_once(',').unwrap();
-        assert!((50..5_000).contains(&kbps.parse::<u32>().unwrap()), "{kbps}");
+        assert!((10..5_000).contains(&kbps.parse::<u32>().unwrap()), "{kbps}");
         let version = env!("CARGO_PKG_VERSION");
         assert_eq!(
             head,
