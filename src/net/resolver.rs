@@ -7,7 +7,7 @@
 use super::poll::Waker;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Lookups at one time.
 pub const MAX_LOOKUPS: usize = 8;
@@ -29,16 +29,14 @@ pub struct Answer {
 #[derive(Debug)]
 pub struct Resolver {
     waker: Waker,
-    sender: Sender<Answer>,
-    answers: Receiver<Answer>,
+    answers: Arc<Mutex<Vec<Answer>>>,
     asked: Vec<String>,
 }
 
 impl Resolver {
     /// Nothing is asked yet. `waker` ends the wait of the loop, which then calls [`Resolver::answer`].
     pub fn new(waker: Waker) -> Resolver {
-        let (sender, answers) = mpsc::channel();
-        Resolver { waker, sender, answers, asked: Vec::new() }
+        Resolver { waker, answers: Arc::default(), asked: Vec::new() }
     }
 
     /// Asks for the addresses of a `host:port`; a question that is on its way already answers this one too.
@@ -52,7 +50,7 @@ impl Resolver {
         if self.asked.len() >= MAX_LOOKUPS {
             return Err(io::Error::other("too many names are being looked up"));
         }
-        let (asked, sender, waker) = (name.to_owned(), self.sender.clone(), self.waker.clone());
+        let (asked, answers, waker) = (name.to_owned(), self.answers.clone(), self.waker.clone());
         let look = move || {
             let found = match asked.to_socket_addrs() {
                 Ok(list) => Ok(list.take(MAX_ADDRESSES).collect::<Vec<_>>()),
@@ -62,8 +60,8 @@ impl Resolver {
                 Ok(list) if list.is_empty() => Err(String::from("it has no address")),
                 found => found,
             };
-            // The loop is gone when nobody listens.
-            let _ = sender.send(Answer { name: asked, found });
+            let answer = Answer { name: asked, found };
+            answers.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
             waker.wake();
         };
         std::thread::Builder::new().name("resolver".into()).stack_size(STACK).spawn(look)?;
@@ -73,7 +71,7 @@ impl Resolver {
 
     /// The next answer that is there.
     pub fn answer(&mut self) -> Option<Answer> {
-        let answer = self.answers.try_recv().ok()?;
+        let answer = self.answers.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
         self.asked.retain(|asked| *asked != answer.name);
         Some(answer)
     }
