@@ -553,6 +553,7 @@ impl World {
         live.last_frame = now;
         live.via = None;
         self.forward(id);
+        self.look_at_programs();
         Ok(id)
     }
 
@@ -569,6 +570,7 @@ impl World {
         }
         live.dvr.iter_mut().for_each(|dvr| dvr.pause(&self.dvr, now));
         self.timers.set(Timer::Stream(id), until);
+        self.look_at_programs();
         self.check_stream(id);
     }
 
@@ -736,6 +738,7 @@ impl World {
             self.actions.push_back(Action::Hls(id));
         }
         log::info!(target: "stream", "{} has ended", live.name);
+        self.look_at_programs();
         self.actions.push_back(Action::End(id));
         self.forward_over(id);
     }

@@ -10,6 +10,7 @@
 //! - [`api`] the HTTP API; [`json`] how JSON is written
 //! - [`page`] the page for browsers, with [`listing`] (what is live) and [`rate`] (how fast it comes in)
 //! - [`files`] files over HTTP, read by a helper thread
+//! - [`process`] programs beside the server: `ingest`, `transcode`, `exec`
 //! - [`demo`] the built-in picture; [`banner`] and [`qr`] what is printed at the start
 //! - [`setup`] where the configuration comes from; [`reload`] what changes when it is read again; [`service`] daemon,
 //!   pid file, user
@@ -30,6 +31,7 @@ pub mod listing;
 pub mod memory;
 pub mod mount;
 pub mod page;
+pub mod process;
 pub mod qr;
 pub mod quiet;
 pub mod rate;

@@ -86,6 +86,8 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
         ("force_grace_quit", old.force_grace_quit != new.force_grace_quit),
         ("page", old.http_server.page != new.http_server.page),
         ("dir", old.http_server.dir != new.http_server.dir),
+        ("ff_log_dir", old.ff_log.dir != new.ff_log.dir),
+        ("ff_log_level", old.ff_log.level != new.ff_log.level),
         ("http_api", old.http_api != new.http_api),
         ("crossdomain", old.http_server.crossdomain != new.http_server.crossdomain),
     ];

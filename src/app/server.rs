@@ -6,14 +6,16 @@
 //!   ▲─────────── timeout 0 while any budget ran out, else until the next deadline ────────────────┘
 //! ```
 //!
-//! Beside it: [`ports`] what is listened at, [`relay`] connections of our own, [`change`] a reload, [`ending`] a graceful
-//! end, [`upgrade`] handing over to a new process, [`memory`] its bound, [`stats`] a line of figures, [`turns`] how long turns take.
+//! Beside it: [`ports`] what is listened at, [`relay`] connections of our own, [`programs`] what runs beside the server,
+//! [`change`] a reload, [`ending`] a graceful end, [`upgrade`] handing over to a new process, [`memory`] its bound, [`stats`]
+//! a line of figures, [`turns`] how long turns take.
 
 mod api;
 mod change;
 mod ending;
 mod memory;
 mod ports;
+mod programs;
 mod relay;
 mod stats;
 mod turns;
@@ -188,6 +190,7 @@ impl Server {
         let waker = server.poll.waker().map_err(fault)?;
         dvr::start(&mut server.world, waker.clone());
         server.world.relays.start(waker.clone());
+        server.world.adopt_programs(Some(waker.clone()));
         if files::wanted(server.config()) {
             server.world.files.start(waker, files, disk).map_err(fault)?;
         }
@@ -271,7 +274,11 @@ impl Server {
                 self.on_files();
                 dvr::on_wake(&mut self.world);
                 self.on_names();
+                if self.world.programs.awaits() {
+                    self.on_programs();
+                }
             }
+            Who::Programs => self.on_programs_said(),
             Who::Successor => self.on_successor(),
             Who::Listener(n) => {
                 if let Some(Some(listening)) = self.listeners.get_mut(n) {
@@ -319,6 +326,7 @@ impl Server {
                 },
                 Signal::Reload => self.reload(),
                 Signal::Upgrade => self.upgrade(),
+                Signal::Child => self.on_programs(),
             }
         }
     }
@@ -478,6 +486,7 @@ impl Server {
                 Timer::Memory => self.on_memory(),
                 Timer::Dvr => dvr::tidy_all(&mut self.world),
                 Timer::Forward(stream) => self.on_forward(stream),
+                Timer::Programs => self.on_programs(),
             }
         }
     }
@@ -629,6 +638,7 @@ impl Server {
             }
             conn.drop_job(&mut self.world, "the server stops");
         }
+        self.world.programs.finish();
         self.world.hub.end_dvr(&mut self.world.dvr, self.world.now);
         self.world.hub.drop_hls();
         self.world.hls.writer.drain();

@@ -40,6 +40,8 @@ pub enum Timer {
     Dvr,
     /// A destination of this stream is to be called.
     Forward(StreamId),
+    /// Look after the programs that run beside the server.
+    Programs,
 }
 
 /// Something for the loop to do to other connections once the present one is done with.
@@ -112,6 +114,8 @@ pub struct World {
     pub api: super::api::State,
     /// What destinations of streams share.
     pub relays: super::relay::Desk,
+    /// What runs beside the server.
+    pub programs: super::process::Programs,
 }
 
 impl World {
@@ -139,6 +143,7 @@ impl World {
             pages: HashMap::new(),
             api: super::api::State::default(),
             relays: super::relay::Desk::default(),
+            programs: super::process::Programs::default(),
         }
     }
 

@@ -4,6 +4,7 @@ mod dvr;
 mod guard;
 mod hls;
 mod memory;
+mod process;
 mod together;
 
 use std::collections::{HashSet, VecDeque};
@@ -13,11 +14,12 @@ use super::effective::{Block, Effective, Origin, Setting, written};
 use super::env::Environment;
 use super::error::{Reports, Span};
 use super::parse::{MAX_ARGS, Node, Token};
+use super::process::Open;
 use super::schema::{self, Context, Directive};
 use super::source::{self, Sources};
 use super::suggest::nearest;
 use super::typed::{Config, DEFAULT_VHOST, Draft, Vhost};
-use super::value::{self, Kind, clip};
+use super::value::{self, Kind, Value, clip};
 use super::{Loader, compat, include, srs};
 
 /// Characters in the name of a vhost, as many as a host name may have.
@@ -34,9 +36,10 @@ pub(super) fn check<'a>(
     let draft = Draft::default();
     let root = Block { context: Context::Root, name: None, parent: 0 };
     let (blocks, set) = (vec![root], Vec::new());
-    let fresh = draft.vhost.clone();
+    let (fresh, fresh_open) = (draft.vhost.clone(), draft.open.clone());
     let names = HashSet::new();
-    let mut checker = Checker { draft, fresh, names, blocks, set, sources, environment, loader, reports };
+    let mut checker =
+        Checker { draft, fresh, fresh_open, names, blocks, set, sources, environment, loader, reports };
     checker.block(0, nodes);
     checker.together();
     let settings = checker.set.into_iter().map(|set| set.finish(sources)).collect();
@@ -78,6 +81,8 @@ struct Checker<'a, 'r, 't, 'l> {
     draft: Draft,
     /// A vhost with every directive at its default, as that of `draft` is between vhosts.
     fresh: Vhost,
+    /// The same of the blocks within, of which there may be several.
+    fresh_open: Open,
     /// Names of vhosts in lower case.
     names: HashSet<String>,
     /// The blocks that were entered; the first is what is outside all blocks.
@@ -172,7 +177,7 @@ impl<'a> Checker<'a, '_, '_, '_> {
             if overridden && node.block.is_none() || !self.has_right_shape(directive, &node) {
                 continue;
             }
-            let named = matches!(directive.kind, Kind::NamedBlock(_));
+            let named = matches!(directive.kind, Kind::NamedBlock(_) | Kind::Command);
             match before {
                 Some(_) if directive.kind.adds_up() => continue,
                 Some(first) if !named => {
@@ -203,10 +208,18 @@ impl<'a> Checker<'a, '_, '_, '_> {
                 let inner = self.enter(block, inner, None);
                 self.block(inner, nodes);
             }
-            (Kind::NamedBlock(_), Some(nodes)) => {
+            (Kind::NamedBlock(Context::Vhost), Some(nodes)) => {
                 if let Some(name) = node.args.first() {
                     self.vhost(block, *name, nodes);
                 }
+            }
+            (Kind::NamedBlock(inner), Some(nodes)) => {
+                self.process(block, inner, node.name.span, node.args.first().copied(), nodes);
+            }
+            (Kind::Params, Some(nodes)) => {
+                let (words, value) = self.arguments(&nodes);
+                directive.apply(&mut self.draft, Value::Mounts(words));
+                self.set.push(Set { block, context, name: directive.name, span, value });
             }
             _ => {
                 if let Some(value) = value::read(directive, &node.args, self.reports) {
@@ -262,7 +275,10 @@ impl<'a> Checker<'a, '_, '_, '_> {
         let name = directive.name;
         let (args, block) = match directive.kind {
             Kind::Block(_) => (0..=0, true),
-            Kind::NamedBlock(_) => (1..=1, true),
+            Kind::NamedBlock(Context::Vhost) => (1..=1, true),
+            Kind::NamedBlock(_) => (0..=1, true),
+            Kind::Params => (0..=0, true),
+            Kind::Command => (1..=MAX_ARGS, false),
             kind if kind.adds_up() => (1..=usize::MAX, false),
             _ => (1..=1, false),
         };

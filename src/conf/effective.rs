@@ -114,8 +114,11 @@ impl Printer<'_> {
                 }
                 Kind::NamedBlock(inner) => {
                     for (found, block) in self.children(number, inner) {
-                        let name = quoted(block.name.as_deref().unwrap_or(""));
-                        let head = format!("{} {name}", directive.name);
+                        let name = block.name.as_deref().unwrap_or("");
+                        let head = match name {
+                            "" => directive.name.to_owned(),
+                            name => format!("{} {}", directive.name, quoted(name)),
+                        };
                         self.inner(inner, Some(found), &head, depth, out);
                     }
                 }
@@ -138,17 +141,25 @@ impl Printer<'_> {
     }
 
     fn line(&self, block: Option<usize>, directive: &Directive, depth: usize, out: &mut String) {
-        let mut within = block.and_then(|block| self.settings.get(&block)).into_iter().flatten();
-        let set = within.find(|s| s.name == directive.name);
+        let within = block.and_then(|block| self.settings.get(&block)).into_iter().flatten();
+        let mut sets = within.filter(|s| s.name == directive.name);
+        self.value(sets.next().copied(), directive, depth, out);
+        if matches!(directive.kind, Kind::Command) {
+            sets.for_each(|set| self.value(Some(set), directive, depth, out));
+        }
+    }
+
+    fn value(&self, set: Option<&Setting>, directive: &Directive, depth: usize, out: &mut String) {
         let (value, origin) = match set {
             Some(set) => (set.value.as_str(), &set.origin),
             None => (directive.default, &Origin::Default),
         };
+        let end = if matches!(directive.kind, Kind::Params) { "" } else { ";" };
         let indent = depth * 4;
         let text = if set.is_none() && value.starts_with('(') {
             format!("{:indent$}# {} {value}", "", directive.name)
         } else {
-            format!("{:indent$}{:<20} {value};", "", directive.name)
+            format!("{:indent$}{:<20} {value}{end}", "", directive.name)
         };
         let _ = writeln!(out, "{text:<ORIGIN_AT$} # {origin}");
     }

@@ -11,7 +11,6 @@ use super::parse::{Node, Token};
 use super::schema::{self, Context};
 use super::source::{Kind, Source, Sources};
 use super::suggest::nearest;
-use super::value::Kind as Takes;
 use super::{compat, srs};
 
 const OURS: &str = "RUNNEL_";
@@ -98,8 +97,7 @@ fn find(rest: &str) -> Option<(Context, &'static str)> {
     };
     Context::ALL.into_iter().find_map(|context| {
         let name = rest.strip_prefix(&prefix(context))?.to_ascii_lowercase();
-        let ours = schema::find(context, &name)
-            .filter(|d| !matches!(d.kind, Takes::Block(_) | Takes::NamedBlock(_)));
+        let ours = schema::find(context, &name).filter(|d| !d.kind.is_block());
         let known = ours.map(|d| d.name).or_else(|| compat::same_place(context, &name));
         let known = known.or_else(|| srs::names(context).find(|n| *n == name));
         known.map(|known| (context, known))

@@ -21,6 +21,7 @@ mod guard;
 mod include;
 pub mod notes;
 mod parse;
+mod process;
 pub mod reference;
 pub mod schema;
 mod source;
@@ -41,6 +42,7 @@ pub use effective::{Block, Effective, Origin, Setting};
 pub use error::{ConfError, MAX_REPORTS, Severity, Warning};
 pub use guard::{Act, HttpApi, Refer, Rule, Security};
 pub use parse::{MAX_ARGS, MAX_DEPTH, MAX_FILE, MAX_TOKENS};
+pub use process::{Engine, Exec, FfLog, Job, JobKind};
 pub use source::{MAX_INCLUDE_DEPTH, MAX_INCLUDED, MAX_TOTAL};
 pub use typed::{
     Config, DEFAULT_VHOST, Dvr, DvrPlan, Forward, Hls, HlsOnError, HlsStorage, HlsVariant, HttpRemux,

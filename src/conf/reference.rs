@@ -67,7 +67,7 @@ fn one(context: Context, directive: &Directive, out: &mut String) {
 }
 
 fn is_block(directive: &Directive) -> bool {
-    matches!(directive.kind, Kind::Block(_) | Kind::NamedBlock(_))
+    directive.kind.is_block()
 }
 
 /// The variable of the environment that overrides the directive.
@@ -158,8 +158,11 @@ fn block(context: Context, depth: usize, out: &mut String) {
         comment(&indent, docs, out);
         let _ = match (&directive.kind, default.strip_prefix('(')) {
             (Kind::Block(inner) | Kind::NamedBlock(inner), _) => {
-                let named = matches!(directive.kind, Kind::NamedBlock(_));
-                let named = if named { " __defaultVhost__" } else { "" };
+                let named = match directive.kind {
+                    Kind::NamedBlock(Context::Vhost) => " __defaultVhost__",
+                    Kind::NamedBlock(Context::Ingest) => " NAME",
+                    _ => "",
+                };
                 let _ = writeln!(out, "{indent}{name}{named} {{");
                 block(*inner, depth + 1, out);
                 writeln!(out, "{indent}}}")

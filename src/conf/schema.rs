@@ -7,6 +7,7 @@ mod dvr;
 mod guard;
 mod hls;
 mod http;
+mod process;
 mod relay;
 mod stream;
 
@@ -50,11 +51,21 @@ pub enum Context {
     Refer,
     /// `vhost NAME { forward { } }`.
     Forward,
+    /// `vhost NAME { ingest ID { } }`.
+    Ingest,
+    /// `vhost NAME { ingest ID { input { } } }`.
+    Input,
+    /// `vhost NAME { transcode SCOPE { } }`.
+    Transcode,
+    /// `vhost NAME { transcode SCOPE { engine NAME { } } }`, and the same in `ingest`.
+    Engine,
+    /// `vhost NAME { exec { } }`.
+    Exec,
 }
 
 impl Context {
     /// All of them.
-    pub const ALL: [Context; 15] = [
+    pub const ALL: [Context; 20] = [
         Context::Root,
         Context::HttpServer,
         Context::HttpApi,
@@ -70,6 +81,11 @@ impl Context {
         Context::Security,
         Context::Refer,
         Context::Forward,
+        Context::Ingest,
+        Context::Input,
+        Context::Transcode,
+        Context::Engine,
+        Context::Exec,
     ];
 
     /// The name of the block; empty outside all blocks.
@@ -90,6 +106,11 @@ impl Context {
             Context::Security => "security",
             Context::Refer => "refer",
             Context::Forward => "forward",
+            Context::Ingest => "ingest",
+            Context::Input => "input",
+            Context::Transcode => "transcode",
+            Context::Engine => "engine",
+            Context::Exec => "exec",
         }
     }
 
@@ -99,6 +120,8 @@ impl Context {
             Context::Root => None,
             Context::HttpServer | Context::HttpApi | Context::Vhost => Some(Context::Root),
             Context::RawApi | Context::Auth => Some(Context::HttpApi),
+            Context::Input => Some(Context::Ingest),
+            Context::Engine => Some(Context::Transcode),
             _ => Some(Context::Vhost),
         }
     }
@@ -150,6 +173,11 @@ pub fn directives(context: Context) -> &'static [Directive] {
         Context::Security => guard::SECURITY,
         Context::Refer => guard::REFER,
         Context::Forward => relay::FORWARD,
+        Context::Ingest => process::INGEST,
+        Context::Input => process::INPUT,
+        Context::Transcode => process::TRANSCODE,
+        Context::Engine => process::ENGINES,
+        Context::Exec => process::EXEC,
     }
 }
 
@@ -349,6 +377,27 @@ static ROOT: &[Directive] = &[
         default: "60000",
         docs: "How often a line says how many publishers, viewers and bits there are, while there are any; 0 never.",
         set: |d, v| d.config.log.pithy_ms = v.num(),
+    },
+    Directive {
+        name: "ff_log_dir",
+        aliases: &[],
+        kind: Kind::Text,
+        default: "/dev/null",
+        docs: "The directory for what programs of `ingest`, `transcode` and `exec` say, each in a file of 1 MB at most; `/dev/null` keeps none. The last line of one that fails is in the log in any case.",
+        set: |d, v| {
+            let dir = v.text();
+            d.config.ff_log.dir = (!matches!(dir, "" | "/dev/null")).then(|| dir.to_owned());
+        },
+    },
+    Directive {
+        name: "ff_log_level",
+        aliases: &[],
+        kind: Kind::Words(&[
+            "quiet", "panic", "fatal", "error", "warning", "info", "verbose", "debug", "trace",
+        ]),
+        default: "info",
+        docs: "How much ffmpeg says, from little to much.",
+        set: |d, v| v.text().clone_into(&mut d.config.ff_log.level),
     },
     Directive {
         name: "daemon",
@@ -552,6 +601,30 @@ static VHOST: &[Directive] = &[
         kind: Kind::Block(Context::Forward),
         default: "(absent)",
         docs: "Servers that every published stream is sent on to.",
+        set: nothing,
+    },
+    Directive {
+        name: "ingest",
+        aliases: &[],
+        kind: Kind::NamedBlock(Context::Ingest),
+        default: "(absent)",
+        docs: "A stream that ffmpeg, run by the server, makes of a file or of another stream. It is started again 3 s after its end, later if it fails at once again and again.",
+        set: nothing,
+    },
+    Directive {
+        name: "transcode",
+        aliases: &[],
+        kind: Kind::NamedBlock(Context::Transcode),
+        default: "(absent)",
+        docs: "Published streams in other sizes or codecs, by ffmpeg. The name says which streams: none all, `app`, or `app/stream`. What a transcode puts out is not transcoded again.",
+        set: nothing,
+    },
+    Directive {
+        name: "exec",
+        aliases: &[],
+        kind: Kind::Block(Context::Exec),
+        default: "(absent)",
+        docs: "Programs to run for each published stream.",
         set: nothing,
     },
 ];

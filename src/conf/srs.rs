@@ -30,8 +30,6 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("empty_ip_ok", Never),
             ("env_only", At("off")),
             ("exporter", Off),
-            ("ff_log_dir", Never),
-            ("ff_log_level", Never),
             ("first_wait_for_qlv", Never),
             ("heartbeat", Off),
             ("in_docker", Never),
@@ -63,10 +61,8 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("cluster", Never),
             ("dash", Off),
             ("debug_srs_upnode", Never),
-            ("exec", Off),
             ("hds", Off),
             ("http_hooks", Off),
-            ("ingest", Off),
             ("mix_correct", At("off")),
             ("mode", At("local")),
             ("mr", Off),
@@ -78,7 +74,6 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("send_min_interval", At("0")),
             ("srt", Off),
             ("token_traverse", At("off")),
-            ("transcode", Off),
             ("twcc", Off),
             ("vhost", Never),
         ],
@@ -121,12 +116,6 @@ static INSIDE: &[(&str, &str)] = &[
     ("hds", "hds_fragment hds_window hds_path"),
     ("dash", "dash_fragment dash_update_period dash_timeshift dash_path dash_mpd_file"),
     ("bandcheck", "key limit_kbps"),
-    ("ingest", "input ffmpeg engine"),
-    (
-        "engine",
-        "perfile iformat vfilter vcodec vbitrate vfps vwidth vheight vthreads vprofile vpreset vparams acodec \
-         abitrate asample_rate achannels aparams oformat",
-    ),
 ];
 
 /// What stands inside blocks of SRS: the block, and its directives.

@@ -235,6 +235,7 @@ fn the_grammar_is_that_of_srs() {
 fn other_value(context: Context, directive: &Directive) -> String {
     let pick = |a: &str, b: &str| if directive.default == a { b.to_owned() } else { a.to_owned() };
     match directive.kind {
+        Kind::Flag if is_on(context, directive) => String::from("off"),
         Kind::Flag => pick("off", "on"),
         Kind::Count { .. } => pick("17", "18"),
         Kind::Size { usual, .. } => {
@@ -254,7 +255,8 @@ fn other_value(context: Context, directive: &Directive) -> String {
         Kind::Rules => String::from("publish all play 10.0.0.0/8"),
         Kind::Domains => String::from("example.com"),
         Kind::Servers => String::from("10.1.2.3:1936"),
-        Kind::Block(_) | Kind::NamedBlock(_) => unreachable!(),
+        Kind::Command => String::from("a b"),
+        Kind::Block(_) | Kind::NamedBlock(_) | Kind::Params => unreachable!(),
     }
 }
 
@@ -272,10 +274,27 @@ fn within(context: Context, text: &str) -> String {
             format!("http_server {{ enabled on; }} vhost v {{ {} {{ {text} }} }}", context.name())
         }
         Context::Security => format!("vhost v {{ security {{ {text} allow publish ::1 play ::1; }} }}"),
+        Context::Ingest | Context::Input => {
+            let (outer, inner) = if context == Context::Ingest { (text, "") } else { ("", text) };
+            format!(
+                "vhost v {{ ingest x {{ {outer} enabled on; input {{ {inner} url a; }} engine {{ output b; }} }} }}"
+            )
+        }
+        Context::Transcode | Context::Engine => {
+            let (outer, inner) = if context == Context::Transcode { (text, "") } else { ("", text) };
+            format!(
+                "vhost v {{ transcode {{ {outer} enabled on; engine {{ {inner} enabled on; output b; }} engine {{ enabled on; output c; }} }} }}"
+            )
+        }
         Context::Refer => format!("vhost v {{ refer {{ {text} all a.b; }} }}"),
         Context::Forward => format!("vhost v {{ forward {{ {text} destination ::1; }} }}"),
         _ => format!("vhost v {{ {} {{ {text} }} }}", context.name()),
     }
+}
+
+/// Whether `within` turns it on, so that others have an effect.
+fn is_on(context: Context, d: &Directive) -> bool {
+    d.name == "enabled" && matches!(context, Context::Ingest | Context::Transcode | Context::Engine)
 }
 
 fn all_directives() -> impl Iterator<Item = (Context, &'static Directive)> {
@@ -283,7 +302,7 @@ fn all_directives() -> impl Iterator<Item = (Context, &'static Directive)> {
 }
 
 fn is_block(directive: &Directive) -> bool {
-    matches!(directive.kind, Kind::Block(_) | Kind::NamedBlock(_))
+    directive.kind.is_block()
 }
 
 #[test]
@@ -301,7 +320,9 @@ fn every_directive_is_documented_and_named_once() {
                 "{name}"
             );
         }
-        if let Kind::Block(inner) | Kind::NamedBlock(inner) = d.kind {
+        if let Kind::Block(inner) | Kind::NamedBlock(inner) = d.kind
+            && (context, inner) != (Context::Ingest, Context::Engine)
+        {
             assert_eq!((inner.name(), inner.parent()), (d.name, Some(context)));
             blocks += 1;
         }
@@ -318,7 +339,7 @@ fn every_directive_changes_the_configuration_and_nothing_is_shared() {
         let changed = warned(&within(context, &text)).0;
         assert_ne!(plain, changed, "{text} in {context:?} has no effect");
         // To name a log file is to ask for one, even the default one.
-        if !d.default.starts_with('(') && d.name != "log_file" {
+        if !d.default.starts_with('(') && d.name != "log_file" && !is_on(context, d) {
             let written = config(&within(context, &format!("{} {};", d.name, d.default)));
             assert_eq!(plain, written, "the default of {} in {context:?} is another", d.name);
         }
@@ -346,12 +367,12 @@ fn every_directive_checks_its_arguments_and_its_shape() {
         }
         let block = errors(format!("{} {} {{ }}", d.name, other_value(context, d)));
         assert!(block.is_err(), "{}", d.name);
-        if !d.kind.adds_up() {
+        if !d.kind.adds_up() && !matches!(d.kind, Kind::Command) {
             let two = errors(format!("{0} {1} {1};", d.name, other_value(context, d)));
             assert!(two.unwrap_err()[0].contains("too much"), "{}", d.name);
         }
         for bad in ["-1", "1x", "99999999999999999999", ":::", "[", "a/../b.flv"] {
-            if !matches!(d.kind, Kind::Flag | Kind::Text) {
+            if !matches!(d.kind, Kind::Flag | Kind::Text | Kind::Command) {
                 let wrong = errors(format!("{} {bad};", d.name)).unwrap_err();
                 assert!(wrong[0].contains(&format!("not `{bad}`")), "{} {bad}: {wrong:?}", d.name);
             }
@@ -694,7 +715,7 @@ fn a_missing_brace_is_found() {
         lines(&errors),
         [
             "1:9: the block opened here has no `}`",
-            "4:2: unknown directive `publish` in `play`; it belongs in `vhost` or in `refer`",
+            "4:2: unknown directive `publish` in `play`; it belongs in `vhost` or in `refer` or in `exec`",
             "6:1: unknown directive `listen` in `vhost`; it belongs outside all blocks or in `http_server` or in \
              `http_api`",
         ]

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 
 use super::guard::{BLANK_API, BLANK_REFER, BLANK_SECURITY, HttpApi, Refer, Security};
+use super::process::{BLANK_EXEC, Exec, FfLog, Job, Open};
 use super::schema;
 
 /// The name of the vhost that serves every host no other vhost names.
@@ -36,6 +37,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// `log_*`.
     pub log: Log,
+    /// `ff_log_*`.
+    pub ff_log: FfLog,
     /// `daemon`: run in the background (SRS: on). Default off.
     pub daemon: bool,
     /// `work_dir`: the directory to change to. Default: none.
@@ -173,6 +176,10 @@ pub struct Vhost {
     pub refer: Refer,
     /// `forward { }`.
     pub forward: Forward,
+    /// `ingest ID { }` and `transcode SCOPE { }`, those that are enabled.
+    pub jobs: Vec<Job>,
+    /// `exec { }`.
+    pub exec: Exec,
 }
 
 /// `play { }`: how viewers are served. What bounds the feed holds for HTTP viewers too.
@@ -469,12 +476,13 @@ impl Default for Vhost {
 pub(super) struct Draft {
     pub(super) config: Config,
     pub(super) vhost: Vhost,
+    pub(super) open: Open,
 }
 
 impl Default for Draft {
     /// Every directive at the default that the table gives.
     fn default() -> Self {
-        let mut draft = Self { config: BLANK, vhost: BLANK_VHOST };
+        let mut draft = Self { config: BLANK, vhost: BLANK_VHOST, open: Open::default() };
         schema::set_defaults(&mut draft);
         draft.vhost.name = String::from(DEFAULT_VHOST);
         draft.vhost.chunk_size = draft.config.chunk_size;
@@ -504,6 +512,7 @@ const BLANK: Config = Config {
         utc: false,
         pithy_ms: 0,
     },
+    ff_log: FfLog { dir: None, level: String::new() },
     daemon: false,
     work_dir: None,
     user: None,
@@ -606,6 +615,8 @@ const BLANK_VHOST: Vhost = Vhost {
     security: BLANK_SECURITY,
     refer: BLANK_REFER,
     forward: Forward { enabled: false, destinations: Vec::new() },
+    jobs: Vec::new(),
+    exec: BLANK_EXEC,
 };
 
 impl Config {

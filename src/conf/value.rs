@@ -79,6 +79,10 @@ pub enum Kind {
     Domains,
     /// Hosts of RTMP servers, with ports; several directives add up.
     Servers,
+    /// A block of arguments for a program: `name value;` is `-name value`.
+    Params,
+    /// A program with its arguments; several directives are several programs.
+    Command,
 }
 
 /// The value of a directive. The table's setters take it apart; a setter that asks for another type than its
@@ -148,11 +152,16 @@ impl Kind {
         )
     }
 
+    /// Whether it takes a block.
+    pub(super) fn is_block(self) -> bool {
+        matches!(self, Kind::Block(_) | Kind::NamedBlock(_) | Kind::Params)
+    }
+
     /// Whether `word` could be one of several arguments, or a name the writer chose.
     pub(super) fn may_be(self, word: &str) -> bool {
         match self {
             Kind::Words(words) => words.contains(&word),
-            Kind::NamedBlock(_) | Kind::Text => true,
+            Kind::NamedBlock(_) | Kind::Text | Kind::Command => true,
             Kind::Rules => matches!(word, "publish" | "play"),
             _ => false,
         }
@@ -162,7 +171,10 @@ impl Kind {
     pub(super) fn takes(self) -> String {
         match self {
             Kind::Block(_) => String::from("a block `{ … }`"),
-            Kind::NamedBlock(_) => String::from("a name and a block `{ … }`"),
+            Kind::NamedBlock(Context::Vhost) => String::from("a name and a block `{ … }`"),
+            Kind::NamedBlock(_) => String::from("a block `{ … }`, before it a name if wanted"),
+            Kind::Params => String::from("a block of arguments, such as `{ g 50; }` for `-g 50`"),
+            Kind::Command => String::from("a program and its arguments"),
             Kind::Flag => String::from("`on` or `off`"),
             Kind::Count { min, max } => format!("a number from {min} to {max}"),
             Kind::Size { min, max, .. } => {
@@ -239,7 +251,10 @@ pub(super) fn read<'a>(
         Kind::Rules => return rules(args, wrong, reports).map(Value::Rules),
         Kind::Domains => return each(args, domain, wrong, reports).map(Value::Domains),
         Kind::Servers => return each(args, server, wrong, reports).map(Value::Mounts),
-        Kind::Block(_) | Kind::NamedBlock(_) => None,
+        Kind::Command => {
+            return Some(Value::Mounts(args.iter().map(|arg| arg.text.to_owned()).collect()));
+        }
+        Kind::Block(_) | Kind::NamedBlock(_) | Kind::Params => None,
     };
     if found.is_none() {
         wrong(reports, one);

@@ -3,6 +3,7 @@
 //! `sys` holds every `unsafe` block; the other files forbid it. What is here knows nothing of streams: it gives
 //! the loop of [`crate::app`] a poll with generation-checked ids, sockets that remember their readiness,
 //! listeners, timers and signals.
+pub mod child;
 pub mod clock;
 pub mod disk;
 pub mod files;

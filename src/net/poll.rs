@@ -22,6 +22,8 @@ pub enum Who {
     Waker,
     /// The process that is to take over.
     Successor,
+    /// One of the programs that run beside the server.
+    Programs,
     /// A connection.
     Connection(Id),
 }
@@ -37,6 +39,7 @@ impl Who {
             Who::Signals => SPECIAL,
             Who::Waker => SPECIAL + 1 + MAX_LISTENERS,
             Who::Successor => SPECIAL + 2 + MAX_LISTENERS,
+            Who::Programs => SPECIAL + 3 + MAX_LISTENERS,
             Who::Connection(id) => id.token(),
         })
     }
@@ -47,6 +50,7 @@ impl Who {
             Some(n) if n <= MAX_LISTENERS => Who::Listener(n - 1),
             Some(n) if n == MAX_LISTENERS + 1 => Who::Waker,
             Some(n) if n == MAX_LISTENERS + 2 => Who::Successor,
+            Some(n) if n == MAX_LISTENERS + 3 => Who::Programs,
             _ => Who::Connection(Id::from_token(token)),
         }
     }
@@ -155,13 +159,18 @@ mod tests {
 
     #[test]
     fn tokens_of_listeners_and_signals_never_meet_those_of_connections() {
-        for who in
-            [Who::Signals, Who::Waker, Who::Successor, Who::Listener(0), Who::Listener(MAX_LISTENERS - 1)]
-        {
+        for who in [
+            Who::Signals,
+            Who::Waker,
+            Who::Successor,
+            Who::Programs,
+            Who::Listener(0),
+            Who::Listener(MAX_LISTENERS - 1),
+        ] {
             assert_eq!(Who::from_token(who.token()), who);
         }
         let id = Id::from_token(5 | (7 << 20));
         assert_eq!(Who::from_token(Who::Connection(id).token()), Who::Connection(id));
-        const { assert!(SPECIAL + MAX_LISTENERS + 2 < 1 << 20) };
+        const { assert!(SPECIAL + MAX_LISTENERS + 3 < 1 << 20) };
     }
 }

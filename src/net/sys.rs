@@ -8,7 +8,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Component, Path};
+use std::process::Command;
 
 /// Raises the limit of open files as far as it goes and gives what is in force then.
 pub fn raise_open_files() -> u64 {
@@ -138,6 +140,47 @@ pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
             return Err(io::Error::last_os_error());
         }
         Ok(OwnedFd::from_raw_fd(number))
+    }
+}
+
+/// Has a program that `command` starts lead a process group, inherit no descriptor but the standard three, and end when
+/// the thread ends that starts it, so also when this process is killed.
+pub fn tie(command: &mut Command) {
+    /// `CLOSE_RANGE_CLOEXEC`, since Linux 5.11.
+    const CLOSE_ON_EXEC: libc::c_uint = 1 << 2;
+    /// Descriptors looked at on older kernels. All of ours are closed on exec anyway, but for those that are about to be
+    /// handed over to another process, which are among the first that are free.
+    const LOOKED_AT: RawFd = 4096;
+    let parent = std::process::id();
+    command.process_group(0);
+    let prepare = move || {
+        // SAFETY: nothing but system calls, which are allowed between fork and exec, and none has memory effects. What
+        // is not open gives an error, which does not matter.
+        unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0, 0, 0);
+            // It may have ended before it was asked for.
+            if u32::try_from(libc::getppid()) != Ok(parent) {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
+            if libc::syscall(libc::SYS_close_range, FIRST_FREE, libc::c_uint::MAX, CLOSE_ON_EXEC) != 0 {
+                for fd in FIRST_FREE..LOOKED_AT {
+                    libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
+                }
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: the closure neither allocates nor takes a lock.
+    unsafe { command.pre_exec(prepare) };
+}
+
+/// Sends a signal to a process and all of its group, which it leads. It must not have been waited for yet, or its number
+/// could be another's.
+pub fn signal_group(leader: u32, signal: libc::c_int) {
+    // 0 and 1 would mean our own group, and everybody.
+    if let Some(group) = libc::pid_t::try_from(leader).ok().filter(|leader| *leader > 1) {
+        // SAFETY: has no memory effects.
+        unsafe { libc::kill(-group, signal) };
     }
 }
 

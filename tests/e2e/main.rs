@@ -14,6 +14,7 @@ mod cli;
 mod containers;
 mod cross;
 mod dvr;
+mod ffmpeg;
 mod files;
 mod fmp4;
 mod hls;

@@ -98,6 +98,7 @@ impl Server {
         self.find_doors();
         dvr::adopt(&mut self.world);
         self.change_streams();
+        self.world.adopt_programs(None);
         if old.max_memory != self.world.config.max_memory {
             self.set_memory_budget();
         }

@@ -41,6 +41,7 @@ impl Server {
     /// Goes to where nobody new is taken.
     pub(super) fn drain_now(&mut self) {
         self.state = State::Draining;
+        self.world.close_programs();
         self.world.timers.set(Timer::Drain, self.world.now.saturating_add(DRAIN_MS));
     }
 

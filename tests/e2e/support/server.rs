@@ -130,6 +130,17 @@ impl Server {
         self.ended = true;
     }
 
+    /// Ends the server as a crash would.
+    pub(crate) fn crash(&mut self) {
+        self.process.kill();
+        self.ended = true;
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Lifts what `ulimit -S -f` has set.
     pub(crate) fn raise_file_size(&self) {
         let pid = self.process.pid().to_string();
