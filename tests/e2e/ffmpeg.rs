@@ -1,4 +1,5 @@
 //! Programs that run beside the server: `ingest`, `transcode` and `exec`, with a real ffmpeg.
+use crate::service::Service;
 use crate::support::flv;
 use crate::support::http::Viewer;
 use crate::support::server::Server;
@@ -170,6 +171,27 @@ fn nothing_is_left_when_the_server_is_killed() {
     Viewer::join(server.http, "/live/one.flv").until(SOON, flv::Tag::is_key);
     server.crash();
     assert!(poll(SOON, || !runs(pid)), "an orphan");
+}
+
+#[test]
+fn an_upgrade_of_a_daemon_ends_its_programs_and_begins_others() {
+    let clip = clips::other();
+    let service = Service::new(&format!("daemon on; vhost films {{ {} }}", film("one", &clip)));
+    assert_eq!(service.start().0, 0, "{}", service.log());
+    let programs = || -> Vec<u32> {
+        let log = service.log();
+        let lines = log.lines().filter_map(|line| line.split_once(" runs as process "));
+        lines.map(|(_, pid)| pid.trim().parse().unwrap()).collect()
+    };
+    let live = |times| poll(SOON, || service.log().matches("live/one is live").count() >= times);
+    assert!(live(1), "{}", service.log());
+    let (old, first) = (service.pid(), programs()[0]);
+    service.signal("USR2");
+    assert!(poll(SOON, || service.pid() != old && !runs(first) && live(2)), "{}", service.log());
+    let last = *programs().last().unwrap();
+    assert!(runs(last) && last != first);
+    service.signal("TERM");
+    assert!(service.ends() && poll(SOON, || !runs(last)), "{}", service.log());
 }
 
 /// What ffprobe says of the tracks of a stream.
