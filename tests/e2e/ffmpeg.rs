@@ -166,11 +166,14 @@ fn a_program_runs_while_a_stream_is_published_and_no_name_becomes_a_command() {
 
 #[test]
 fn nothing_is_left_when_the_server_is_killed() {
-    let mut server = Server::start(&conf("", &film("one", &clips::other())));
+    // A program that would not notice by itself.
+    let exec = "exec { enabled on; publish sleep 600; }";
+    let mut server = Server::start(&conf("", &format!("{exec}{}", film("one", &clips::other()))));
     let pid = started(&server, "ingest one of vhost __defaultVhost__", 1);
-    Viewer::join(server.http, "/live/one.flv").until(SOON, flv::Tag::is_key);
+    let sleep = started(&server, "exec 1 of live/one", 1);
+    assert!(runs(pid) && runs(sleep));
     server.crash();
-    assert!(poll(SOON, || !runs(pid)), "an orphan");
+    assert!(poll(SOON, || !runs(pid) && !runs(sleep)), "an orphan");
 }
 
 #[test]
