@@ -396,8 +396,19 @@ fn features(json: &mut Json) {
     json.text("options2", "");
     json.text("build", env!("CARGO_PKG_VERSION"));
     json.open("features");
-    let yes = ["hls", "api", "httpd", "complex_send", "tcp_nodelay", "so_sendbuf", "mr", "dvr"];
-    let no = ["ssl", "hds", "callback", "transcode", "ingest", "caster"];
+    let yes = [
+        "hls",
+        "api",
+        "httpd",
+        "complex_send",
+        "tcp_nodelay",
+        "so_sendbuf",
+        "mr",
+        "dvr",
+        "transcode",
+        "ingest",
+    ];
+    let no = ["ssl", "hds", "callback", "caster"];
     yes.iter().for_each(|name| json.put(name, &true));
     no.iter().for_each(|name| json.put(name, &false));
     json.put("stat", &true);
