@@ -62,8 +62,12 @@ SH
 
 # In the directory that its caller calls sys.
 libraries() {
+  # For fixed addresses, as the program is: gcc's default, code for any address, takes a fifth more on MIPS. There it
+  # also wants to be told that functions are called without the table that shared libraries need.
+  local fixed=-fno-pie
+  [[ $TRIPLE != mips* ]] || fixed+=' -mno-shared -mplt'
   # What it is made of; a change makes it anew.
-  local recipe="1 $GNU $CF"
+  local recipe="2 $GNU $CF $fixed"
   [ "$(cat "$sys/recipe" 2> /dev/null)" != "$recipe" ] || return 0
   musl_source
   echo "== musl for $TRIPLE"
@@ -72,12 +76,12 @@ libraries() {
   (
     cd "$sys/build"
     "$work/musl/configure" --target="$GNU" CROSS_COMPILE="$GNU-" --prefix="$sys" --disable-shared --disable-wrapper \
-      CFLAGS="-Os -pipe $CF" && make -j"$(nproc)" && make install
+      CFLAGS="-Os -pipe $CF $fixed" && make -j"$(nproc)" && make install
   ) > "$sys/log" 2>&1 || die "see $sys/log"
   # The program ends at a panic and never unwinds, but code that is never run, and ARM's exception tables, name
   # these. A build that does unwind needs others and fails to link, as it should.
-  # shellcheck disable=SC2086 # CF holds several words
-  "$GNU-gcc" $CF -Os -ffreestanding -ffunction-sections -c -x c -o "$sys/build/unwind.o" - << 'C'
+  # shellcheck disable=SC2086 # CF and fixed hold several words
+  "$GNU-gcc" $CF $fixed -Os -ffreestanding -ffunction-sections -c -x c -o "$sys/build/unwind.o" - << 'C'
 int _Unwind_Backtrace(void *f, void *a) { return 5; } /* _URC_END_OF_STACK */
 unsigned long _Unwind_GetIP(void *c) { return 0; }
 unsigned long _Unwind_GetCFA(void *c) { return 0; }
@@ -90,6 +94,22 @@ void __aeabi_unwind_cpp_pr2(void) { __builtin_trap(); }
 #endif
 C
   "$GNU-ar" rcs "$sys/lib/libunwind.a" "$sys/build/unwind.o"
+  # musl's own makes the path in /proc of another thread's name with snprintf, the only use of it and of the arithmetic
+  # with floating point that it brings. Here a thread names itself alone.
+  # shellcheck disable=SC2086 # CF and fixed hold several words
+  "$GNU-gcc" $CF $fixed -Os -nostdinc -isystem "$sys/include" -c -x c -o "$sys/build/pthread_setname_np.o" - << 'C'
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/prctl.h>
+int pthread_setname_np(pthread_t thread, const char *name) {
+  if (strnlen(name, 16) > 15) return ERANGE;
+  if (thread != pthread_self()) return ENOSYS;
+  return prctl(PR_SET_NAME, (unsigned long)name, 0UL, 0UL, 0UL) ? errno : 0;
+}
+C
+  "$GNU-ar" r "$sys/lib/libc.a" "$sys/build/pthread_setname_np.o"
   rm -rf "$sys/build"
   echo "$recipe" > "$sys/recipe"
 }
@@ -97,13 +117,19 @@ C
 # prepare: notes what cargo needs to know for the present target.
 prepare() {
   local under=${TRIPLE//-/_} cc=$work/sysroot/$TRIPLE/bin/cc flags=
+  # Where this machine keeps sources is nobody's business; what a panic names is shorter without.
+  local sources="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src="
+  sources+=" --remap-path-prefix=$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library="
   local key=CARGO_TARGET_${under^^}
   # Instructions of 16 bits where they do, which every ARMv7 has: a fifth less code. The compiler warns that the flag is
   # not stable, so .cargo/config.toml, which is for stable compilers too, does without.
   [ "$TARGET" != armv7 ] || flags=-Ctarget-feature=+thumb-mode
+  # What derives Debug shows the name of the type or variant alone: no more is told to users, and the rest takes up to
+  # 20 KB, since the tables of traits hold all of it.
+  flags+=' -Zfmt-debug=shallow'
   # These flags are added to those of .cargo/config.toml; RUSTFLAGS would replace them.
   settings+=("${key}_LINKER=$cc" "CC_$under=$cc" "AR_$under=$GNU-ar"
-    "${key}_RUSTFLAGS=-Clink-self-contained=no -Cforce-unwind-tables=no $flags")
+    "${key}_RUSTFLAGS=-Clink-self-contained=no -Cforce-unwind-tables=no $sources $flags")
   triples+=(--target "$TRIPLE")
 }
 

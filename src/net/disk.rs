@@ -195,7 +195,7 @@ pub struct Helper<Q, A> {
     desk: Arc<Desk<Q, A>>,
 }
 
-/// What the loop and the thread share. Channels of std would do; their several kinds take 15 KB of the program.
+/// What the loop and the thread share. Channels of std would do; their several kinds take 15 KB of the MIPS program.
 #[derive(Debug)]
 struct Desk<Q, A> {
     papers: Mutex<Papers<Q, A>>,
