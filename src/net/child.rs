@@ -12,13 +12,12 @@
 //! however that ends (Linux; what it has started itself may). The loop never waits for a program.
 #![forbid(unsafe_code)]
 
+use super::disk::Helper;
 use super::poll::Waker;
 use super::sys;
 use mio::net::UnixStream;
 use std::io::{self, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Bytes of a line that are kept.
@@ -28,10 +27,7 @@ const MAX_READ: usize = 64 << 10;
 
 /// Who starts programs.
 #[derive(Debug)]
-pub struct Spawner {
-    orders: Sender<(u64, Vec<String>)>,
-    answers: Arc<Mutex<Vec<Answer>>>,
-}
+pub struct Spawner(Helper<(u64, Vec<String>), Answer>);
 
 /// What has become of an order.
 #[derive(Debug)]
@@ -48,30 +44,18 @@ impl Spawner {
     /// # Errors
     /// When the system has no thread to give.
     pub fn start(waker: Waker) -> io::Result<Spawner> {
-        let (orders, received) = channel::<(u64, Vec<String>)>();
-        let answers = Arc::new(Mutex::new(Vec::new()));
-        let mine = answers.clone();
-        std::thread::Builder::new().name("spawner".into()).spawn(move || {
-            for (ticket, args) in received {
-                let outcome = Process::start(&args);
-                mine.lock().unwrap_or_else(PoisonError::into_inner).push(Answer { ticket, outcome });
-                waker.wake();
-            }
-        })?;
-        Ok(Spawner { orders, answers })
+        let work = |(ticket, args): (u64, Vec<String>)| Answer { ticket, outcome: Process::start(&args) };
+        Helper::start("spawner", waker, work).map(Spawner)
     }
 
-    /// Has a program started: its path or name, then its arguments.
-    pub fn order(&self, ticket: u64, args: Vec<String>) {
-        if self.orders.send((ticket, args)).is_err() {
-            let outcome = Err(io::ErrorKind::BrokenPipe.into());
-            self.answers.lock().unwrap_or_else(PoisonError::into_inner).push(Answer { ticket, outcome });
-        }
+    /// Has a program started: its path or name, then its arguments. False when too many orders wait.
+    pub fn order(&self, ticket: u64, args: Vec<String>) -> bool {
+        self.0.ask((ticket, args)).is_ok()
     }
 
-    /// What came of orders since the last call.
-    pub fn take(&self) -> Vec<Answer> {
-        std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner))
+    /// The next thing that came of an order, if there is one.
+    pub fn answer(&self) -> Option<Answer> {
+        self.0.answer()
     }
 }
 
@@ -223,12 +207,12 @@ mod tests {
     fn what_cannot_be_started_is_told_and_the_waker_wakes() {
         let mut poll = Poll::new().unwrap();
         let spawner = Spawner::start(poll.waker().unwrap()).unwrap();
-        spawner.order(7, words(&["/nowhere/ffmpeg"]));
-        spawner.order(8, words(&["sleep", "60"]));
+        assert!(spawner.order(7, words(&["/nowhere/ffmpeg"])));
+        assert!(spawner.order(8, words(&["sleep", "60"])));
         let mut answers = Vec::new();
         while answers.len() < 2 {
             poll.wait(Some(10_000), &mut Vec::new()).unwrap();
-            answers.extend(spawner.take());
+            answers.extend(std::iter::from_fn(|| spawner.answer()));
         }
         assert_eq!(answers[0].ticket, 7);
         assert_eq!(answers[0].outcome.as_ref().unwrap_err().kind(), io::ErrorKind::NotFound);

@@ -242,7 +242,8 @@ impl Programs {
 
     /// Ends all, at the end of the server; waits for a bounded time.
     pub fn finish(&mut self) {
-        let answers = self.spawner.iter().flat_map(Spawner::take).filter_map(|answer| answer.outcome.ok());
+        let answers =
+            std::iter::from_fn(|| self.spawner.as_ref()?.answer()).filter_map(|answer| answer.outcome.ok());
         let running = self.tasks.drain(..).filter_map(|task| match task.state {
             State::Running(process, _) | State::Ending(process, _) => Some(process),
             State::Waiting(_) | State::Starting(_) | State::Unwanted(_) => None,
@@ -273,12 +274,14 @@ impl Programs {
         self.tickets = self.tickets.wrapping_add(1);
         task.begin_log(&line);
         task.state = State::Starting(self.tickets);
-        self.spawner.iter().for_each(|spawner| spawner.order(self.tickets, line.clone()));
+        if !self.spawner.as_ref().is_some_and(|spawner| spawner.order(self.tickets, line)) {
+            task.failed("too many programs are about to be started", around);
+        }
     }
 
     /// Programs that were ordered and have been started, or not.
     fn arrivals(&mut self, around: &mut Around<'_>) {
-        for answer in self.spawner.as_ref().map(Spawner::take).unwrap_or_default() {
+        while let Some(answer) = self.spawner.as_ref().and_then(Spawner::answer) {
             let ordered = |task: &&mut Task| matches!(task.state, State::Starting(n) | State::Unwanted(n) if n == answer.ticket);
             let Some(task) = self.tasks.iter_mut().find(ordered) else { continue };
             let wanted = !task.is_going();
