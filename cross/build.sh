@@ -62,7 +62,7 @@ SH
 
 # In the directory that its caller calls sys.
 libraries() {
-  # For fixed addresses, as the program is: gcc's default, code for any address, takes a fifth more on MIPS. There it
+  # For fixed addresses, as the program is: gcc's default, code for any address, takes a tenth more on MIPS. There it
   # also wants to be told that functions are called without the table that shared libraries need.
   local fixed=-fno-pie
   [[ $TRIPLE != mips* ]] || fixed+=' -mno-shared -mplt'
@@ -124,8 +124,8 @@ prepare() {
   # Instructions of 16 bits where they do, which every ARMv7 has: a fifth less code. The compiler warns that the flag is
   # not stable, so .cargo/config.toml, which is for stable compilers too, does without.
   [ "$TARGET" != armv7 ] || flags=-Ctarget-feature=+thumb-mode
-  # What derives Debug shows the name of the type or variant alone: no more is told to users, and the rest takes up to
-  # 20 KB, since the tables of traits hold all of it.
+  # What derives Debug shows the name of the type or variant alone: no more is told to users, and the rest takes some
+  # 10 KB, since the tables of traits hold all of it.
   flags+=' -Zfmt-debug=shallow'
   # These flags are added to those of .cargo/config.toml; RUSTFLAGS would replace them.
   settings+=("${key}_LINKER=$cc" "CC_$under=$cc" "AR_$under=$GNU-ar"
