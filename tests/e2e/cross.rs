@@ -80,7 +80,8 @@ fn answers(triple: &str) {
 }
 
 /// From ffmpeg to players that were there before, by RTMP and in every container: each frame, unchanged, while the
-/// configuration is read again. Afterwards the same as HLS, encrypted, from memory; its files are on the disk too.
+/// configuration is read again. Afterwards the same as HLS, encrypted, from memory; its files are on the disk too, and so
+/// is a recording.
 fn relays(triple: &str) {
     let files = run_dir();
     let mounts = ["flv", "ts", "mp4", "aac"].map(|end| format!("[vhost]/[app]/[stream].{end}")).join(" ");
@@ -89,7 +90,8 @@ fn relays(triple: &str) {
          play {{ mw_latency 350; queue_length 10; }}\n\
          publish {{ resume_wait 0; }}\n\
          hls {{ enabled on; hls_fragment 2; hls_window 60; hls_keys on; hls_fragments_per_key 2;\n\
-         hls_storage both; hls_path {}; }}",
+         hls_storage both; hls_path {0}; }}\n\
+         dvr {{ enabled on; dvr_path {0}/rec/[stream].flv; }}",
         files.display()
     );
     let server = server_of(triple, &conf("", &vhost));
@@ -122,6 +124,9 @@ fn relays(triple: &str) {
     hls::assert_same(&server, "x", &clip);
     let list = std::fs::read_to_string(files.join("live/x.m3u8")).unwrap();
     assert!(list.ends_with("#EXT-X-ENDLIST\n") && list.contains("METHOD=AES-128"), "{list}");
+    let recording = files.join("rec/x.flv");
+    assert!(poll(Duration::from_secs(5), || recording.exists()), "{}", server.log());
+    frames::assert_all(&frames::of(&recording), &frames::of(&clip), "the recording", 0);
     drop(server);
     std::fs::remove_dir_all(files).unwrap();
 }
