@@ -1,7 +1,7 @@
 //! The direction of the arrows between the layers, and a few rules that no compiler flag states.
 //!
 //! `wire`, `conf` and `net` use nothing of the others; `proto` and `media` use `wire`; `app` uses all. `unsafe` is
-//! in `src/net/sys.rs` alone. There are no 64-bit atomics, which 32-bit MIPS does not have.
+//! in `src/net/sys` alone. There are no 64-bit atomics, which 32-bit MIPS does not have.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 use std::path::{Path, PathBuf};
 
@@ -15,8 +15,8 @@ const LAYERS: [(&str, &[&str]); 6] = [
     ("app", &["wire", "conf", "net", "proto", "media"]),
 ];
 
-/// The one file with `unsafe`.
-const SYS: &str = "net/sys.rs";
+/// The one module with `unsafe`, in a file and a directory.
+const SYS: &str = "net/sys";
 
 fn src() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
@@ -194,11 +194,11 @@ fn arrows_point_down() {
 }
 
 #[test]
-fn unsafe_is_in_one_file() {
+fn unsafe_is_in_one_module() {
     let mut wrong = Vec::new();
     for (file, code) in files() {
-        if file != SYS && words(&code).iter().any(|word| word == "unsafe") {
-            wrong.push(format!("src/{file} has unsafe code; it belongs in src/{SYS}"));
+        if !file.starts_with(SYS) && words(&code).iter().any(|word| word == "unsafe") {
+            wrong.push(format!("src/{file} has unsafe code; it belongs in src/{SYS}.rs or below"));
         }
         // net cannot forbid it for its own file sys.rs; lib.rs cannot, since it holds net.
         let root = file == "main.rs" || (file.ends_with("/mod.rs") && file.matches('/').count() == 1);

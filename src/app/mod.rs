@@ -19,6 +19,7 @@ pub mod access;
 pub mod api;
 pub mod banner;
 pub mod conn;
+pub mod copies;
 pub mod demo;
 pub mod dvr;
 pub mod fanout;

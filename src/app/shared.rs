@@ -3,95 +3,26 @@
 //! The body is held weakly: when its owner lets go of it, nothing more can be sent, and the client's connection ends in
 //! the middle. So no client, however slow, keeps a body in memory.
 //!
-//! What many ask for is copied once into a file in memory ([`Copies`]) and goes to the sockets from there, which spares the
-//! kernel a copy for each client.
+//! What many ask for is sent from a [`Copy`] while there is one.
 
+use super::copies::Copy;
 use crate::media::hls::Body;
 use crate::net::socket::{Io, Socket};
-use crate::net::sys;
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, IoSlice, Write};
-use std::rc::{Rc, Weak};
+use std::io::IoSlice;
+use std::rc::Weak;
 
 /// Chunks named in one write.
 const SLICES: usize = 64;
 
-/// Bytes moved from a copy in one call: more than a turn's budget, since they are not touched.
-const MOVED: usize = 1 << 20;
-/// Requests for a body within which no copy pays.
-const RARE: u32 = 3;
-/// Bytes of the bodies that are copied: below, a write is as fast; above, the copying would hold up a turn.
-const COPIED: std::ops::RangeInclusive<u64> = 32 << 10..=4 << 20;
-/// Bodies whose requests are counted.
-const KNOWN: usize = 16;
-/// Bytes of all copies.
-const MAX_COPIED: u64 = 8 << 20;
-
-/// Files in memory of the bodies that many ask for. They go with their bodies, or for others.
-#[derive(Debug, Default)]
-pub struct Copies(VecDeque<Copied>);
-
-#[derive(Debug)]
-struct Copied {
-    body: Weak<Body>,
-    requests: u32,
-    file: Option<Rc<File>>,
-}
-
-impl Copies {
-    /// Counts a request for a body; gives its copy, if there is one.
-    pub fn of(&mut self, body: &Weak<Body>) -> Option<Weak<File>> {
-        self.sweep();
-        let whole = body.upgrade().filter(|whole| COPIED.contains(&whole.len))?;
-        let Some(known) = self.0.iter_mut().find(|known| Weak::ptr_eq(&known.body, body)) else {
-            if self.0.len() == KNOWN {
-                self.0.pop_front();
-            }
-            self.0.push_back(Copied { body: body.clone(), requests: 1, file: None });
-            return None;
-        };
-        known.requests = known.requests.saturating_add(1);
-        if known.file.is_some() || known.requests <= RARE {
-            return known.file.as_ref().map(Rc::downgrade);
-        }
-        let held: u64 = self.0.iter().filter(|known| known.file.is_some()).map(Copied::len).sum();
-        if held.saturating_add(whole.len) > MAX_COPIED {
-            // The oldest copy is of what fewest still ask for. Who is being sent it goes on without.
-            let oldest = self.0.iter_mut().find(|known| known.file.is_some());
-            oldest?.file = None;
-            return None;
-        }
-        let file = copy(&whole).ok().map(Rc::new);
-        let known = self.0.iter_mut().find(|known| Weak::ptr_eq(&known.body, body))?;
-        known.file = file;
-        known.file.as_ref().map(Rc::downgrade)
-    }
-
-    /// Lets go of the copies whose bodies are gone.
-    pub fn sweep(&mut self) {
-        self.0.retain(|known| known.body.strong_count() > 0);
-    }
-}
-
-impl Copied {
-    fn len(&self) -> u64 {
-        self.body.upgrade().map_or(0, |body| body.len)
-    }
-}
-
-fn copy(body: &Body) -> io::Result<File> {
-    let mut file = sys::memory_file()?;
-    body.chunks.iter().try_for_each(|chunk| file.write_all(chunk))?;
-    Ok(file)
-}
+/// Bytes sent of a copy in one call: more than a turn's budget, since they are not touched.
+const LENT: usize = 1 << 20;
 
 /// A body and how much of it was sent.
 #[derive(Debug)]
 pub struct Shared {
     body: Weak<Body>,
     /// Its copy, while that is kept: in place of the chunks.
-    file: Weak<File>,
+    copy: Weak<Copy>,
     chunk: usize,
     offset: usize,
     left: u64,
@@ -99,23 +30,23 @@ pub struct Shared {
 
 impl Shared {
     /// All of a body, from its copy if there is one; `None` when it is gone already.
-    pub fn new(body: Weak<Body>, file: Option<Weak<File>>) -> Option<Shared> {
+    pub fn new(body: Weak<Body>, copy: Option<Weak<Copy>>) -> Option<Shared> {
         let left = body.upgrade()?.len;
-        let file = file.unwrap_or_default();
-        Some(Shared { body, file, chunk: 0, offset: 0, left })
+        let copy = copy.unwrap_or_default();
+        Some(Shared { body, copy, chunk: 0, offset: 0, left })
     }
 
     /// Writes what comes next, after what waits in `own`, at most about `budget` bytes; gives how many of them were of
     /// `own`. `None`: the body is gone.
     pub fn write(&mut self, own: &[u8], socket: &mut Socket, budget: usize) -> Option<(Io, usize)> {
         let body = self.body.upgrade()?;
-        if let Some(file) = self.file.upgrade() {
+        if let Some(copy) = self.copy.upgrade() {
             if !own.is_empty() {
                 let io = socket.write_before(own);
                 return Some((io, if let Io::Moved(n) = io { n } else { 0 }));
             }
-            let len = usize::try_from(self.left).unwrap_or(MOVED).min(MOVED);
-            let io = socket.send_file(&file, body.len.saturating_sub(self.left), len);
+            let len = usize::try_from(self.left).unwrap_or(LENT).min(LENT);
+            let io = copy.send(body.len.saturating_sub(self.left), len, socket);
             return match io {
                 Io::Moved(n @ 1..) => {
                     self.advance(&body, n);
@@ -125,7 +56,7 @@ impl Shared {
                 // A kernel that cannot, or a copy that is not whole: go on from the chunks. A connection that is broken
                 // is so for them too.
                 Io::Moved(_) | Io::Closed | Io::Broken(_) => {
-                    self.file = Weak::new();
+                    self.copy = Weak::new();
                     Some((Io::Moved(0), 0))
                 }
             };
@@ -180,7 +111,9 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::copies::Copies;
     use bytes::Bytes;
+    use std::rc::Rc;
 
     #[test]
     fn any_way_of_sending_sends_the_same_until_the_body_goes() {
@@ -245,32 +178,12 @@ mod tests {
                 }
                 assert!(!matches!(io, Io::Broken(_)));
                 if case == 1 && shared.left() < 400_000 {
-                    copies.0.clear();
+                    copies = Copies::default();
                 }
             }
             drop(socket);
             receiver.read_to_end(&mut got).unwrap();
             assert!(got.starts_with(b"head") && got[4..] == body.chunks.concat(), "case {case}");
         }
-    }
-
-    #[test]
-    fn copies_are_few_and_go_with_their_bodies() {
-        let mut copies = Copies::default();
-        let ask = |copies: &mut Copies, body: &Rc<Body>| {
-            (0..RARE).for_each(|_| drop(copies.of(&Rc::downgrade(body))));
-            copies.of(&Rc::downgrade(body)).is_some()
-        };
-        let held = |copies: &Copies| copies.0.iter().filter(|known| known.file.is_some()).count();
-        assert!(!ask(&mut copies, &body(20_000)), "too small");
-        assert!(!ask(&mut copies, &body(5 << 20)), "too large");
-        let bodies: Vec<Rc<Body>> = (0..3 * KNOWN).map(|_| body(3_000_000)).collect();
-        for body in &bodies {
-            let asked = ask(&mut copies, body) || ask(&mut copies, body);
-            assert!(asked && held(&copies) as u64 * 3_000_000 <= MAX_COPIED && copies.0.len() <= KNOWN);
-        }
-        drop(bodies);
-        copies.sweep();
-        assert!(copies.0.is_empty());
     }
 }

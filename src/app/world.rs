@@ -93,7 +93,7 @@ pub struct World {
     /// What recordings share.
     pub dvr: super::dvr::Desk,
     /// Segments in memory that many ask for.
-    pub copies: super::shared::Copies,
+    pub copies: super::copies::Copies,
     /// Limits repeated log lines.
     pub quiet: Quiet,
     /// Bytes read from all connections.
@@ -132,7 +132,7 @@ impl World {
             hls: super::hls::Common::default(),
             replaced: false,
             dvr: super::dvr::Desk::default(),
-            copies: super::shared::Copies::default(),
+            copies: super::copies::Copies::default(),
             quiet: Quiet::default(),
             received: 0,
             sent: 0,

@@ -9,6 +9,7 @@ pub mod disk;
 pub mod files;
 pub mod growing;
 pub mod handover;
+pub mod lender;
 pub mod listener;
 pub mod log;
 pub mod logfile;

@@ -3,9 +3,9 @@
 #![forbid(unsafe_code)]
 
 use super::disk::Pipe;
-use super::sys;
+use super::lender::Lender;
+use super::sys::{self, Pages};
 use mio::net::TcpStream;
-use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -144,9 +144,9 @@ impl Socket {
         self.written(result)
     }
 
-    /// Moves at most `len` bytes of a file in memory, from offset `at`, into the socket.
-    pub fn send_file(&mut self, file: &File, at: u64, len: usize) -> Io {
-        let result = sys::send_file(file, at, &self.stream, len);
+    /// Sends at most `len` bytes of `pages` from offset `begin` without a copy.
+    pub fn lend(&mut self, lender: &mut Lender, pages: &Pages, begin: usize, len: usize) -> Io {
+        let result = lender.send(pages, begin, len, &self.stream);
         self.written(result)
     }
 

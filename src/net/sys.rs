@@ -12,6 +12,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Component, Path};
 use std::process::Command;
 
+mod pages;
+pub use pages::Pages;
+
 /// Raises the limit of open files as far as it goes and gives what is in force then.
 pub fn raise_open_files() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -520,32 +523,6 @@ pub fn splice_out(pipe: &File, socket: &impl AsRawFd, len: usize, more: bool) ->
     let none = std::ptr::null_mut;
     // SAFETY: both descriptors are open through the call, and no offsets are given.
     moved(|| unsafe { libc::splice(from, none(), to, none(), len, flags) })
-}
-
-/// A file in memory, which no directory names and which goes with its last descriptor.
-///
-/// # Errors
-/// What the system says.
-pub fn memory_file() -> io::Result<File> {
-    // SAFETY: the name is a C string; it is for those who look at the process from outside.
-    let fd = unsafe { libc::memfd_create(c"runnel".as_ptr(), libc::MFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call succeeded, so the descriptor is open, and nobody else has it.
-    Ok(unsafe { File::from_raw_fd(fd) })
-}
-
-/// Moves up to `len` bytes of a file from offset `at` into a socket, without a copy. For files in memory: others wait for
-/// their disk.
-///
-/// # Errors
-/// What the system says: `WouldBlock` when the socket has no room.
-pub fn send_file(file: &File, at: u64, socket: &impl AsRawFd, len: usize) -> io::Result<usize> {
-    let mut at = libc::off_t::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let (from, to) = (file.as_raw_fd(), socket.as_raw_fd());
-    // SAFETY: both descriptors are open through the call, and the offset lives through it.
-    moved(|| unsafe { libc::sendfile(to, from, &mut at, len) })
 }
 
 /// What a call says that moves bytes, tried again when a signal comes.
