@@ -48,6 +48,7 @@ tarball() {
   install -D -m 755 "$(program)" "$top/runnel"
   install -D -m 644 -t "$top/conf" conf/*.conf
   install -m 644 -t "$top" README.md CHANGELOG.md LICENSE
+  install -m 644 "$stage/licenses" "$top/THIRD-PARTY-LICENSES"
   install -D -m 644 -t "$top/docs" docs/directives.md
   cp -r conf/service "$top/conf/"
   archive "$dist/$name.tar.gz" "$stage" "$name"
@@ -80,7 +81,9 @@ deb() {
   local tree=$stage/deb file=$dist/runnel_$version-1_$DEB.deb
   install -D -m 755 "$(program)" "$tree/usr/bin/runnel"
   install -D -m 644 conf/runnel.conf "$tree/etc/runnel/runnel.conf"
-  install -D -m 644 LICENSE "$tree/usr/share/doc/runnel/copyright"
+  install -d "$tree/usr/share/doc/runnel"
+  cat LICENSE - "$stage/licenses" <<< '' > "$tree/usr/share/doc/runnel/copyright"
+  chmod 644 "$tree/usr/share/doc/runnel/copyright"
   install -m 644 -t "$tree/usr/share/doc/runnel" README.md
   install -D -m 644 -t "$tree/usr/share/doc/runnel/docs" docs/directives.md
   install -D -m 644 -t "$tree/usr/share/doc/runnel/examples" conf/*.conf
@@ -160,6 +163,8 @@ ipk() {
   install -D -m 755 "$(program router-)" "$tree/data/usr/bin/runnel"
   install -D -m 644 conf/openwrt.conf "$tree/data/etc/runnel/runnel.conf"
   install -D -m 644 LICENSE "$tree/data/usr/share/licenses/runnel/LICENSE"
+  gzip -9n < "$stage/licenses" > "$tree/data/usr/share/licenses/runnel/THIRD-PARTY.gz"
+  chmod 644 "$tree/data/usr/share/licenses/runnel/THIRD-PARTY.gz"
   service openwrt "$tree/data/etc/init.d/runnel" 755
   mkdir "$tree/control"
   echo /etc/runnel/runnel.conf > "$tree/control/conffiles"
@@ -250,6 +255,7 @@ for each in "${chosen[@]}"; do
   target "$each"
   stage=$stages/$TARGET
   mkdir "$stage"
+  cross/licenses.sh "$TARGET" > "$stage/licenses"
   tarball
   if [ "$DEB" != - ]; then deb; fi
   if [ -x "$dist/runnel-router-$TRIPLE" ]; then ipk; else echo "no .ipk: cross/build.sh -r $TARGET makes its program"; fi
