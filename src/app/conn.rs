@@ -9,6 +9,7 @@
 //!
 //! A connection is freed by the loop at the end of the turn, never in the middle of one.
 
+use super::hooks;
 use super::http::HttpPeer;
 use super::hub::StreamId;
 use super::relay::peer::RelayPeer;
@@ -120,7 +121,11 @@ impl Conn {
 
     /// Whether nothing more is to be read for now: what came before is not worked off.
     pub fn holds(&self) -> bool {
-        matches!(&self.role, Role::Http(peer) if peer.holds())
+        match &self.role {
+            Role::Rtmp(peer) => peer.holds(),
+            Role::Http(peer) => peer.holds(),
+            Role::Relay(_) | Role::Leaving(_) => false,
+        }
     }
 
     /// The stream that the connection publishes, watches or waits for.
@@ -142,6 +147,7 @@ impl Conn {
             Role::Relay(relay) => relay.drop_job(world, id, sent, why),
             Role::Leaving(_) => {}
         }
+        hooks::left(world, id);
         // A viewer had no deadline; whatever comes now has one.
         world.timers.set(Timer::Connection(id), world.now);
     }

@@ -16,6 +16,7 @@ mod job;
 mod tests;
 mod tidy;
 
+use super::hooks;
 use super::hub::Live;
 use super::world::{Timer, World};
 use crate::conf::{self, DvrPlan, Vhost};
@@ -410,6 +411,7 @@ fn recorded(world: &mut World, recorded: &Recorded) {
     let Recorded { name, file, duration_ms, bytes } = recorded;
     let (s, ms) = (duration_ms / 1000, duration_ms % 1000);
     log::info!(target: "dvr", "{name}: recorded {s}.{ms:03} s, {} kB: {file}", bytes / 1000);
+    hooks::recorded(world, name, file);
     if world.now.saturating_sub(world.dvr.tidied) >= TIDY_MS.0 {
         tidy_all(world);
     }

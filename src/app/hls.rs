@@ -41,8 +41,10 @@ use crate::proto::http::response::{self, Cors, Head, Length};
 use crate::wire::names::{self, StreamName};
 use disk::{Disk, DiskWriter, News};
 use index::{Index, Place};
+use std::cell::RefCell;
 use std::hash::RandomState;
 use std::net::IpAddr;
+use std::path::Path;
 use std::rc::{Rc, Weak};
 use viewers::Viewers;
 
@@ -73,6 +75,8 @@ pub struct LiveHls {
     verdict: Option<String>,
     /// Where requests find it.
     _place: Place,
+    /// Where its complete segments are told of.
+    complete: Rc<RefCell<Vec<Segment>>>,
     /// The log knows that there are no segments, and that they go before their time.
     told: (bool, bool),
     /// Memory is short: segments go before their time because of that.
@@ -86,8 +90,36 @@ pub struct Common {
     pub writer: DiskWriter,
     /// Finds the stream of a segment.
     index: Index,
+    /// Segments that have become complete, for the hooks.
+    complete: Rc<RefCell<Vec<Segment>>>,
     /// Makes numbers of viewers.
     hasher: RandomState,
+}
+
+/// A segment that is complete.
+#[derive(Debug)]
+pub struct Segment {
+    /// The stream.
+    pub stream: StreamName,
+    /// Its media sequence number.
+    pub sequence: u64,
+    /// Its length in milliseconds.
+    pub ms: u64,
+    /// Its file; empty when it is in memory only.
+    pub file: String,
+    /// Its URL as the playlist has it.
+    pub url: String,
+    /// The playlist's file; empty when that is in memory only.
+    pub playlist_file: String,
+    /// The playlist's path.
+    pub playlist: String,
+}
+
+impl Common {
+    /// The segments that have become complete since the last time.
+    pub fn take_segments(&self) -> Vec<Segment> {
+        std::mem::take(&mut *self.complete.borrow_mut())
+    }
 }
 
 /// A request on its way.
@@ -215,6 +247,7 @@ pub fn begin(
         until: None,
         viewers: Viewers::default(),
         verdict: None,
+        complete: common.complete.clone(),
         told: (false, false),
         short: false,
     }))
@@ -266,9 +299,22 @@ impl LiveHls {
 
     /// What came of a step: a line for each segment, and the copy on the disk.
     fn settle(&mut self, progress: &Progress, name: &StreamName, mono_ms: u64) {
+        let on_disk = |file: &str| match self.disk {
+            Some(_) => Path::new(&self.vhost.hls.path).join(file).to_string_lossy().into_owned(),
+            None => String::new(),
+        };
         for Closed { sequence, name: file, ms, bytes } in &progress.closed {
             let url = self.hls.url(file);
             log::debug!(target: "hls", "{name}: segment {sequence} of {ms} ms and {bytes} bytes: {url}");
+            self.complete.borrow_mut().push(Segment {
+                stream: name.clone(),
+                sequence: *sequence,
+                ms: *ms,
+                file: on_disk(file),
+                url,
+                playlist_file: on_disk(self.hls.playlist_name()),
+                playlist: self.hls.playlist_name().to_owned(),
+            });
         }
         self.save(name, mono_ms);
     }

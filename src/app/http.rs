@@ -5,6 +5,7 @@ use super::api;
 use super::conn::{Conn, Role};
 use super::files::{self, Transfer};
 use super::hls::{self, Errand};
+use super::hooks::{self, Deed, Verdict, Who};
 use super::hub::{Live, Publisher, StreamId};
 use super::mount;
 use super::page;
@@ -48,6 +49,17 @@ enum Job {
     Hls(Box<Errand>),
     /// A question to the API waits, or its answer is sent.
     Api(api::Errand),
+    /// The answer of a hook is awaited.
+    Asking(Box<Asking>),
+}
+
+/// A live request that goes on when a hook has answered.
+#[derive(Debug)]
+struct Asking {
+    ticket: u32,
+    request: Request,
+    cors: Cors,
+    target: Target,
 }
 
 /// How a live request is to be answered once there is something to send.
@@ -115,7 +127,7 @@ impl HttpPeer {
     /// The stream that it watches or waits for.
     pub fn stream(&self) -> Option<StreamId> {
         match &self.job {
-            Job::Idle { .. } | Job::File(_) | Job::Hls(_) | Job::Api(_) => None,
+            Job::Idle { .. } | Job::File(_) | Job::Hls(_) | Job::Api(_) | Job::Asking(_) => None,
             Job::Waiting { stream, .. } => Some(*stream),
             Job::Playing(viewer, _) => Some(viewer.stream),
         }
@@ -226,7 +238,7 @@ impl HttpPeer {
                 Some((since.saturating_add(patience), "no request in time (handshake_timeout)"))
             }
             Job::Waiting { deadline, .. } => Some((*deadline, "the stream did not start")),
-            Job::Playing(..) => None,
+            Job::Playing(..) | Job::Asking(_) => None,
             Job::File(transfer) => Some(transfer.deadline(blocked_since, patience)),
             Job::Hls(errand) => errand.deadline(blocked_since),
             Job::Api(errand) => Some(errand.deadline(patience)),
@@ -236,7 +248,7 @@ impl HttpPeer {
     /// Gives up the job, with a line in the log.
     pub fn drop_job(&mut self, world: &mut World, id: Id, who: &str, sent: u64, why: &str) {
         match std::mem::replace(&mut self.job, Job::Idle { since: world.now }) {
-            Job::Idle { .. } => {}
+            Job::Idle { .. } | Job::Asking(_) => {}
             Job::Waiting { stream, .. } => world.stop_waiting(stream, id),
             Job::Playing(viewer, _) => viewer_left(world, id, who, "http", &viewer, sent, why),
             Job::File(transfer) => transfer.drop_it(world),
@@ -443,6 +455,7 @@ fn is_denied(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, 
     true
 }
 
+#[derive(Debug, Clone)]
 struct Target {
     name: StreamName,
     vhost: Rc<Vhost>,
@@ -503,6 +516,73 @@ impl Tracks {
     }
 }
 
+/// Whether a hook is asked about a request, or has refused it; then the client waits, or is told.
+fn is_asked(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, target: &Target) -> bool {
+    if !target.vhost.http_hooks.enabled {
+        return false;
+    }
+    let mark = if request.query.is_empty() { "" } else { "?" };
+    let host = request.host.as_deref().unwrap_or_default();
+    let who = Who {
+        id: conn.id,
+        serial: conn.serial,
+        ip: access::client_ip(world, conn.peer.ip(), request.forwarded.as_deref()),
+        name: &target.name,
+        param: &format!("{mark}{}", request.query),
+        tc_url: &format!("http://{host}/{}", target.name.app()),
+        page: Some(request.page.as_deref().unwrap_or_default()),
+    };
+    match hooks::may(world, Deed::Play, &who, &target.vhost) {
+        Verdict::Pass => return false,
+        Verdict::Wait(ticket) => {
+            if let Role::Http(peer) = &mut conn.role {
+                let (request, target) = (request.clone(), target.clone());
+                peer.job = Job::Asking(Box::new(Asking { ticket, request, cors, target }));
+            }
+        }
+        Verdict::Refused(refusal) => {
+            world.complain(
+                "http",
+                conn,
+                &format!("{}: refused: {refusal}", printable(&request.path, QUOTED)),
+            );
+            // What came behind the request was not kept.
+            response::text(conn.out.buffer(), 403, &refusal.why, false, cors, false);
+            conn.finish(world, "refused");
+        }
+    }
+    true
+}
+
+/// A hook has answered; the request is looked at again.
+pub fn decided(conn: &mut Conn, world: &mut World, ticket: u32) {
+    let Role::Http(peer) = &mut conn.role else { return };
+    if !matches!(&peer.job, Job::Asking(asking) if asking.ticket == ticket) {
+        return;
+    }
+    let idle = Job::Idle { since: world.now };
+    let Job::Asking(asking) = std::mem::replace(&mut peer.job, idle) else { return };
+    let Asking { request, cors, mut target, .. } = *asking;
+    let vhost = world.config.vhost(target.name.vhost()).cloned();
+    world.timers.set(Timer::Connection(conn.id), world.now);
+    let before = conn.out.len();
+    if world.replaced {
+        send_on(conn.out.buffer(), &request.path, &request.query, cors);
+        conn.finish(world, REPLACED);
+    } else if let Some(vhost) = vhost {
+        target.vhost = vhost;
+        live(conn, world, &request, cors, &target);
+    } else {
+        refuse(conn, world, &request, cors, 404, "its vhost is not served any more");
+    }
+    note_answer(conn, &request, before);
+    // Whoever is answered and not a viewer yet was let in for nothing.
+    if matches!(&conn.role, Role::Http(peer) if matches!(peer.job, Job::Idle { .. })) {
+        hooks::left(world, conn.id);
+    }
+    world.mark(conn);
+}
+
 fn live(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, target: &Target) {
     let Target { name, vhost, container, tracks } = target;
     if is_denied(conn, world, request, cors, vhost) {
@@ -526,6 +606,9 @@ fn live(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, targe
     if let Some(why) = world.memory.refuse_viewer(container.is_some()) {
         world.complain("http", conn, &why);
         return refuse(conn, world, request, cors, 503, why);
+    }
+    if is_asked(conn, world, request, cors, target) {
+        return;
     }
     let Some((stream, since)) = world.wait_for(name, vhost, conn.id) else {
         return refuse(conn, world, request, cors, 503, "there are too many streams");
@@ -676,7 +759,7 @@ pub fn timed_out(conn: &mut Conn, world: &mut World, why: &str) {
         Job::File(_) => return world.close(conn, why),
         Job::Hls(errand) if errand.sending_ms().is_none() => return hls::waited(conn, world),
         Job::Hls(_) | Job::Api(_) => return world.close(conn, why),
-        Job::Idle { .. } | Job::Playing(..) => {}
+        Job::Idle { .. } | Job::Playing(..) | Job::Asking(_) => {}
     }
     conn.finish(world, why);
 }

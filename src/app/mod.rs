@@ -4,6 +4,7 @@
 //! - [`world`] what all connections share
 //! - [`conn`] one connection; [`rtmp`] and [`http`] what its peer may do; [`viewer`] how a stream is written to it
 //! - [`hls`] segments and the requests for them; [`shared`] how bytes in memory go to many
+//! - [`access`] who may publish and play; [`hooks`] other servers that are asked and told
 //! - [`access`] who may publish and play
 //! - [`relay`] streams that are sent on to other servers
 //! - [`hub`] the streams by name, their publishers; [`fanout`] their viewers, in phases
@@ -25,6 +26,7 @@ pub mod dvr;
 pub mod fanout;
 pub mod files;
 pub mod hls;
+pub mod hooks;
 pub mod http;
 pub mod hub;
 pub mod json;

@@ -89,6 +89,7 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
         ("ff_log_dir", old.ff_log.dir != new.ff_log.dir),
         ("ff_log_level", old.ff_log.level != new.ff_log.level),
         ("http_api", old.http_api != new.http_api),
+        ("heartbeat", old.heartbeat != new.heartbeat),
         ("crossdomain", old.http_server.crossdomain != new.http_server.crossdomain),
     ];
     changes

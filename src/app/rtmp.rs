@@ -1,6 +1,8 @@
 //! RTMP peers: turns what the session reports into deeds on streams.
 
+use super::access::Refusal;
 use super::conn::{Conn, Role, amount};
+use super::hooks::{self, Deed, Verdict, Who};
 use super::hub::{Source, StreamId};
 use super::viewer::Viewer;
 use super::world::{Timer, World};
@@ -54,6 +56,32 @@ enum Job {
         agent: Agent,
     },
     Playing(Viewer),
+    /// The answer of a hook is awaited.
+    Asking(Box<Asking>),
+}
+
+/// What goes on when a hook has answered.
+#[derive(Debug)]
+struct Asking {
+    ticket: u32,
+    then: Then,
+    /// What came behind the command; nothing more is read until then.
+    rest: Vec<u8>,
+    agent: Agent,
+}
+
+#[derive(Debug)]
+enum Then {
+    Connect(Box<Connect>),
+    Stream(Command, String),
+}
+
+/// A command about a stream.
+#[derive(Debug, Clone, Copy)]
+enum Command {
+    FcPublish { tid: f64 },
+    Publish { msid: u32 },
+    Play { msid: u32, until_ms: Option<u64> },
 }
 
 type Agent = Option<Box<str>>;
@@ -106,7 +134,7 @@ impl RtmpPeer {
     fn take_agent(&mut self) -> Box<str> {
         let agent = match &mut self.job {
             Job::None { agent, .. } | Job::Waiting { agent, .. } => agent.take(),
-            Job::Publishing { .. } | Job::Playing(_) => None,
+            Job::Publishing { .. } | Job::Playing(_) | Job::Asking(_) => None,
         };
         agent.unwrap_or_else(|| "-".into())
     }
@@ -119,7 +147,7 @@ impl RtmpPeer {
     /// The stream that it publishes, watches or waits for.
     pub fn stream(&self) -> Option<StreamId> {
         match &self.job {
-            Job::None { .. } => None,
+            Job::None { .. } | Job::Asking(_) => None,
             Job::Publishing { stream, .. } | Job::Waiting { stream, .. } => Some(*stream),
             Job::Playing(viewer) => Some(viewer.stream),
         }
@@ -134,6 +162,11 @@ impl RtmpPeer {
     /// Whether it publishes.
     pub fn publishes(&self) -> bool {
         matches!(self.job, Job::Publishing { .. })
+    }
+
+    /// Whether nothing more is to be read before a hook has answered.
+    pub fn holds(&self) -> bool {
+        matches!(self.job, Job::Asking(_))
     }
 
     /// The viewer, while it plays.
@@ -174,14 +207,15 @@ impl RtmpPeer {
                 })
             }
             Job::Waiting { deadline, .. } => Some((*deadline, "the stream did not start")),
-            Job::Playing(_) => None,
+            // The question has a deadline of its own.
+            Job::Playing(_) | Job::Asking(_) => None,
         }
     }
 
     /// Gives up the job, with a line in the log.
     pub fn drop_job(&mut self, world: &mut World, id: Id, who: &str, sent: u64, why: &str) {
         match std::mem::replace(&mut self.job, Job::idle(world.now)) {
-            Job::None { .. } => {}
+            Job::None { .. } | Job::Asking(_) => {}
             Job::Publishing { stream, by, since, received_before, .. } => {
                 let name = world.hub.get(stream).map(|live| live.name.to_string()).unwrap_or_default();
                 let bytes = self.session.received().saturating_sub(received_before);
@@ -224,6 +258,10 @@ pub fn viewer_left(
 pub fn input(conn: &mut Conn, world: &mut World, mut bytes: &[u8]) {
     loop {
         let Role::Rtmp(peer) = &mut conn.role else { return };
+        if let Job::Asking(asking) = &mut peer.job {
+            asking.rest.extend_from_slice(bytes);
+            break;
+        }
         match peer.session.feed(&mut bytes, conn.out.buffer()) {
             Ok(None) => break,
             Ok(Some(event)) => on_event(conn, world, event),
@@ -253,7 +291,7 @@ fn on_event(conn: &mut Conn, world: &mut World, event: Event) {
                 conn.peer = SocketAddr::new(IpAddr::V4(ip), conn.peer.port());
             }
         }
-        Event::Connect(connect) => on_connect(conn, world, *connect),
+        Event::Connect(connect) => on_connect(conn, world, connect),
         Event::FcPublish { .. } | Event::Publish { .. } | Event::Play { .. } if world.replaced => {
             world.close(conn, REPLACED);
         }
@@ -274,9 +312,120 @@ fn on_media(conn: &mut Conn, world: &mut World, kind: TagType, timestamp: u32, p
     }
 }
 
-fn on_connect(conn: &mut Conn, world: &mut World, connect: Connect) {
+/// Whether a hook lets the client connect; `None`: it is asked.
+fn ask_connect(
+    conn: &mut Conn,
+    world: &mut World,
+    connect: &Connect,
+    request: &Request,
+    vhost: &Rc<Vhost>,
+) -> Option<Result<(), Refusal>> {
+    let Ok(name) = request.name.with_vhost(&vhost.name) else { return Some(Ok(())) };
+    let who = Who {
+        id: conn.id,
+        serial: conn.serial,
+        ip: conn.peer.ip(),
+        name: &name,
+        param: &request.raw_params,
+        tc_url: connect.tc_url.as_deref().unwrap_or_default(),
+        page: Some(connect.page_url.as_deref().unwrap_or_default()),
+    };
+    match hooks::may(world, Deed::Connect, &who, vhost) {
+        Verdict::Pass => Some(Ok(())),
+        Verdict::Refused(refusal) => Some(Err(refusal)),
+        Verdict::Wait(ticket) => {
+            wait(conn, ticket, Then::Connect(Box::new(connect.clone())));
+            None
+        }
+    }
+}
+
+/// Nothing more of the peer is read before the question is answered.
+fn wait(conn: &mut Conn, ticket: u32, then: Then) {
+    if let Role::Rtmp(peer) = &mut conn.role {
+        let agent = match &mut peer.job {
+            Job::None { agent, .. } => agent.take(),
+            _ => None,
+        };
+        peer.job = Job::Asking(Box::new(Asking { ticket, then, rest: Vec::new(), agent }));
+    }
+}
+
+/// A hook has answered; what was said before it was asked is said again, and heard.
+pub fn decided(conn: &mut Conn, world: &mut World, ticket: u32) {
     let Role::Rtmp(peer) = &mut conn.role else { return };
+    if !matches!(&peer.job, Job::Asking(asking) if asking.ticket == ticket) {
+        return;
+    }
+    let Job::Asking(asking) = std::mem::replace(&mut peer.job, Job::idle(world.now)) else { return };
+    let Asking { then, rest, agent, .. } = *asking;
+    peer.job = Job::None { since: world.now, agent };
+    world.timers.set(Timer::Connection(conn.id), world.now);
+    match then {
+        Then::Connect(connect) => on_connect(conn, world, connect),
+        Then::Stream(..) if world.replaced => return world.close(conn, REPLACED),
+        Then::Stream(Command::FcPublish { tid }, stream) => on_fc_publish(conn, world, tid, &stream),
+        Then::Stream(Command::Publish { msid }, stream) => on_publish(conn, world, msid, &stream),
+        Then::Stream(Command::Play { msid, until_ms }, stream) => {
+            on_play(conn, world, msid, &stream, until_ms)
+        }
+    }
+    input(conn, world, &rest);
+}
+
+/// Whether a hook is asked about a command, or has refused it; then the client waits, or is told.
+fn is_asked(conn: &mut Conn, world: &mut World, command: Command, stream: &str) -> bool {
+    let Role::Rtmp(peer) = &mut conn.role else { return false };
+    let Ok((request, vhost)) = resolve(peer, world, stream) else { return false };
+    let ip = conn.peer.ip();
+    let deed = if matches!(command, Command::Play { .. }) { Deed::Play } else { Deed::Publish };
+    // Nobody needs to be asked about one who cannot have the name.
+    if !vhost.http_hooks.enabled
+        || deed == Deed::Publish && world.may_publish(&request.name, &vhost, ip).is_err()
+    {
+        return false;
+    }
+    let who = Who {
+        id: conn.id,
+        serial: conn.serial,
+        ip,
+        name: &request.name,
+        param: &request.raw_params,
+        tc_url: peer.tc_url(),
+        page: None,
+    };
+    let refusal = match hooks::may(world, deed, &who, &vhost) {
+        Verdict::Pass => return false,
+        Verdict::Wait(ticket) => {
+            wait(conn, ticket, Then::Stream(command, stream.to_owned()));
+            return true;
+        }
+        Verdict::Refused(refusal) => refusal,
+    };
+    let out = conn.out.buffer();
+    let word = match command {
+        // The encoder goes on to publish, and hears it again then.
+        Command::FcPublish { tid } => {
+            peer.session.answer_fc_publish(tid, stream, Some(&refusal.why), out);
+            return true;
+        }
+        Command::Publish { msid } => {
+            peer.session.reject(msid, "NetStream.Publish.Denied", &refusal.why, out);
+            "publish"
+        }
+        Command::Play { msid, .. } => {
+            peer.session.reject(msid, "NetStream.Play.Failed", &refusal.why, out);
+            "play"
+        }
+    };
+    world.complain("rtmp", conn, &format!("{word} of {} refused: {refusal}", request.name));
+    conn.finish(world, "refused");
+    true
+}
+
+fn on_connect(conn: &mut Conn, world: &mut World, connect: Box<Connect>) {
     if let Err(why) = world.relays.admits(connect.via.as_deref()) {
+        let Role::Rtmp(peer) = &mut conn.role else { return };
         peer.session.reject_connect(&connect, why, conn.out.buffer());
         if world.relays.tells_loop(world.now) {
             log::warn!(target: "forward", "{} {}: refused: {why}", conn.tag(), conn.peer);
@@ -291,6 +440,21 @@ fn on_connect(conn: &mut Conn, world: &mut World, connect: Connect) {
         }),
         Err(error) => Err(error.to_string()),
     };
+    let mut remedy = String::new();
+    let vhost = match (vhost, &request) {
+        (Ok(vhost), Ok(request)) if vhost.http_hooks.enabled => {
+            match ask_connect(conn, world, &connect, request, &vhost) {
+                None => return,
+                Some(Ok(())) => Ok(vhost),
+                Some(Err(refusal)) => {
+                    remedy = format!(": {}", refusal.remedy);
+                    Err(refusal.why)
+                }
+            }
+        }
+        (vhost, _) => vhost,
+    };
+    let Role::Rtmp(peer) = &mut conn.role else { return };
     match vhost {
         Ok(vhost) => {
             let settings = Settings {
@@ -308,7 +472,7 @@ fn on_connect(conn: &mut Conn, world: &mut World, connect: Connect) {
         }
         Err(why) => {
             peer.session.reject_connect(&connect, &why, conn.out.buffer());
-            world.complain("rtmp", conn, &format!("connect refused: {why}"));
+            world.complain("rtmp", conn, &format!("connect refused: {why}{remedy}"));
             conn.finish(world, "connect refused");
         }
     }
@@ -333,6 +497,10 @@ fn on_fc_publish(conn: &mut Conn, world: &mut World, tid: f64, stream: &str) {
         world.may_publish(&request.name, &vhost, ip)
     });
     let refusal = verdict.err();
+    if refusal.is_none() && is_asked(conn, world, Command::FcPublish { tid }, stream) {
+        return;
+    }
+    let Role::Rtmp(peer) = &mut conn.role else { return };
     peer.session.answer_fc_publish(tid, stream, refusal.as_deref(), conn.out.buffer());
 }
 
@@ -352,7 +520,9 @@ fn is_denied(conn: &mut Conn, world: &mut World, act: Act, msid: u32, stream: &s
 }
 
 fn on_publish(conn: &mut Conn, world: &mut World, msid: u32, stream: &str) {
-    if is_denied(conn, world, Act::Publish, msid, stream) {
+    if is_denied(conn, world, Act::Publish, msid, stream)
+        || is_asked(conn, world, Command::Publish { msid }, stream)
+    {
         return;
     }
     let Role::Rtmp(peer) = &mut conn.role else { return };
@@ -387,7 +557,9 @@ fn on_publish(conn: &mut Conn, world: &mut World, msid: u32, stream: &str) {
 }
 
 fn on_play(conn: &mut Conn, world: &mut World, msid: u32, stream: &str, until_ms: Option<u64>) {
-    if is_denied(conn, world, Act::Play, msid, stream) {
+    if is_denied(conn, world, Act::Play, msid, stream)
+        || is_asked(conn, world, Command::Play { msid, until_ms }, stream)
+    {
         return;
     }
     let Role::Rtmp(peer) = &mut conn.role else { return };
@@ -415,6 +587,7 @@ fn on_play(conn: &mut Conn, world: &mut World, msid: u32, stream: &str, until_ms
             let code =
                 if refusal.is_some() { "NetStream.Play.Failed" } else { "NetStream.Play.StreamNotFound" };
             peer.session.reject(msid, code, &why, conn.out.buffer());
+            hooks::left(world, conn.id);
             world.complain(
                 "rtmp",
                 conn,
@@ -482,7 +655,7 @@ pub fn viewer_over(conn: &mut Conn, world: &mut World) {
 /// that they come back; viewers get what is left; who has asked for nothing yet may do so.
 pub fn replaced(conn: &mut Conn, world: &mut World) {
     let Role::Rtmp(peer) = &conn.role else { return };
-    if let Job::Publishing { .. } | Job::Waiting { .. } = peer.job {
+    if let Job::Publishing { .. } | Job::Waiting { .. } | Job::Asking(_) = peer.job {
         conn.drop_job(world, REPLACED);
         world.close(conn, REPLACED);
     }
@@ -513,7 +686,7 @@ pub fn kick(conn: &mut Conn, world: &mut World) {
             peer.session.reject(msid, "NetStream.Play.Failed", why, conn.out.buffer());
         }
         Job::Playing(_) => peer.session.end("NetStream.Play.Stop", why, conn.out.buffer()),
-        Job::None { .. } => {}
+        Job::None { .. } | Job::Asking(_) => {}
     }
     conn.finish(world, KICKED);
 }

@@ -6,6 +6,8 @@
 //!   ▲─────────── timeout 0 while any budget ran out, else until the next deadline ────────────────┘
 //! ```
 //!
+//! Beside it: [`ports`] what is listened at, [`change`] a reload, [`ending`] a graceful end, [`hooks`] questions to other servers, [`upgrade`] handing over to a
+//! new process, [`memory`] its bound, [`stats`] a line of figures, [`turns`] how long turns take.
 //! Beside it: [`ports`] what is listened at, [`relay`] connections of our own, [`programs`] what runs beside the server,
 //! [`change`] a reload, [`ending`] a graceful end, [`upgrade`] handing over to a new process, [`memory`] its bound,
 //! [`stats`] a line of figures, [`turns`] how long turns take.
@@ -13,6 +15,7 @@
 mod api;
 mod change;
 mod ending;
+mod hooks;
 mod memory;
 mod ports;
 mod programs;
@@ -29,6 +32,7 @@ use super::demo::Demo;
 use super::dvr;
 use super::files;
 use super::hls;
+use super::hooks as asking;
 use super::http::{self, HttpPeer};
 use super::quiet::Quiet;
 use super::relay::peer as destination;
@@ -189,6 +193,7 @@ impl Server {
         };
         let waker = server.poll.waker().map_err(fault)?;
         dvr::start(&mut server.world, waker.clone());
+        asking::start(&mut server.world, waker.clone());
         server.world.relays.start(waker.clone());
         server.world.adopt_programs(Some(waker.clone()));
         if files::wanted(server.config()) {
@@ -247,6 +252,7 @@ impl Server {
         self.write();
         self.on_actions();
         self.free();
+        self.on_hooks();
         self.world.copies.sweep();
         if self.state == State::Draining && self.conns.is_empty() {
             self.linger();
@@ -259,7 +265,7 @@ impl Server {
         let accepting =
             !self.accept_paused && self.listeners.iter().flatten().any(|listening| listening.ready);
         let left_over = !self.run.is_empty() || !self.world.dirty.is_empty() || !self.later.is_empty();
-        if accepting || left_over || !self.world.actions.is_empty() {
+        if accepting || left_over || !self.world.actions.is_empty() || self.world.hooks.is_due() {
             return Some(0);
         }
         // Rounded up, so that the turn does not come a moment too early and find nothing due.
@@ -273,11 +279,13 @@ impl Server {
             Who::Waker => {
                 self.on_files();
                 dvr::on_wake(&mut self.world);
+                self.world.hooks.touch();
                 self.on_names();
                 if self.world.programs.awaits() {
                     self.on_programs();
                 }
             }
+            Who::Line(n) => self.world.hooks.on_ready(n, event.readable, event.writable, event.closed),
             Who::Programs => self.on_programs_said(),
             Who::Successor => self.on_successor(),
             Who::Listener(n) => {
@@ -485,6 +493,8 @@ impl Server {
                 Timer::Pithy => self.on_pithy(),
                 Timer::Memory => self.on_memory(),
                 Timer::Dvr => dvr::tidy_all(&mut self.world),
+                Timer::Hooks => self.world.hooks.touch(),
+                Timer::Heartbeat => self.on_heartbeat(),
                 Timer::Forward(stream) => self.on_forward(stream),
                 Timer::Programs => self.on_programs(),
             }
@@ -550,6 +560,7 @@ impl Server {
                     }
                 }
                 Action::Api(id) => self.on_api(id),
+                Action::Hook(id, ticket) => self.on_hook(id, ticket),
                 Action::Start(stream) => {
                     let Some(live) = self.world.hub.get_mut(stream) else { continue };
                     let rest = live.waiting.split_off(live.waiting.len().min(START_BUDGET));
@@ -616,6 +627,7 @@ impl Server {
             let Some(mut conn) = self.conns.remove(id) else { continue };
             let why = conn.gone.take().unwrap_or_default();
             conn.drop_job(&mut self.world, &why);
+            asking::closed(&mut self.world, &conn);
             self.world.timers.clear(Timer::Connection(id));
             self.world.pages.remove(&id);
             self.poll.deregister(conn.socket.source());
@@ -637,6 +649,7 @@ impl Server {
                 }
             }
             conn.drop_job(&mut self.world, "the server stops");
+            asking::closed(&mut self.world, conn);
         }
         self.world.programs.finish();
         self.world.hub.end_dvr(&mut self.world.dvr, self.world.now);
@@ -644,6 +657,7 @@ impl Server {
         self.world.hls.writer.drain();
         self.world.dvr.drain();
         dvr::on_wake(&mut self.world);
+        self.drain_hooks();
         log::info!(target: "server", "stopped");
         log::logger().flush();
     }

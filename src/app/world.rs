@@ -38,6 +38,10 @@ pub enum Timer {
     Memory,
     /// Look for recordings that are too old.
     Dvr,
+    /// A question of a hook may be late.
+    Hooks,
+    /// Tell that this server lives.
+    Heartbeat,
     /// A destination of this stream is to be called.
     Forward(StreamId),
     /// Look after the programs that run beside the server.
@@ -67,6 +71,8 @@ pub enum Action {
     Memory,
     /// This connection has asked something of the API.
     Api(Id),
+    /// The question of this number, about this connection, is answered.
+    Hook(Id, u32),
 }
 
 /// Shared state.
@@ -112,6 +118,8 @@ pub struct World {
     pub pages: HashMap<Id, Box<str>>,
     /// What the API keeps.
     pub api: super::api::State,
+    /// Questions of hooks, and who they are about.
+    pub hooks: super::hooks::Hooks,
     /// What destinations of streams share.
     pub relays: super::relay::Desk,
     /// What runs beside the server.
@@ -142,6 +150,7 @@ impl World {
             memory: Guard::default(),
             pages: HashMap::new(),
             api: super::api::State::default(),
+            hooks: super::hooks::Hooks::default(),
             relays: super::relay::Desk::default(),
             programs: super::process::Programs::default(),
         }

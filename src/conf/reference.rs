@@ -221,7 +221,7 @@ mod tests {
             explain("mw_latncy").unwrap_err(),
             "there is no directive `mw_latncy`; did you mean `mw_latency`?"
         );
-        assert!(explain("on_publish").unwrap_err().contains("a directive of SRS"));
+        assert!(explain("hds_window").unwrap_err().contains("a directive of SRS"));
         assert!(explain(&"x".repeat(9999)).unwrap_err().len() < 500);
     }
 

@@ -6,6 +6,7 @@
 mod dvr;
 mod guard;
 mod hls;
+mod hooks;
 mod http;
 mod process;
 mod relay;
@@ -49,6 +50,10 @@ pub enum Context {
     Security,
     /// `vhost NAME { refer { } }`.
     Refer,
+    /// `vhost NAME { http_hooks { } }`.
+    HttpHooks,
+    /// `heartbeat { }`.
+    Heartbeat,
     /// `vhost NAME { forward { } }`.
     Forward,
     /// `vhost NAME { ingest ID { } }`.
@@ -65,7 +70,7 @@ pub enum Context {
 
 impl Context {
     /// All of them.
-    pub const ALL: [Context; 20] = [
+    pub const ALL: [Context; 22] = [
         Context::Root,
         Context::HttpServer,
         Context::HttpApi,
@@ -80,6 +85,8 @@ impl Context {
         Context::Dvr,
         Context::Security,
         Context::Refer,
+        Context::HttpHooks,
+        Context::Heartbeat,
         Context::Forward,
         Context::Ingest,
         Context::Input,
@@ -105,6 +112,8 @@ impl Context {
             Context::Dvr => "dvr",
             Context::Security => "security",
             Context::Refer => "refer",
+            Context::HttpHooks => "http_hooks",
+            Context::Heartbeat => "heartbeat",
             Context::Forward => "forward",
             Context::Ingest => "ingest",
             Context::Input => "input",
@@ -118,7 +127,9 @@ impl Context {
     pub fn parent(self) -> Option<Context> {
         match self {
             Context::Root => None,
-            Context::HttpServer | Context::HttpApi | Context::Vhost => Some(Context::Root),
+            Context::HttpServer | Context::HttpApi | Context::Heartbeat | Context::Vhost => {
+                Some(Context::Root)
+            }
             Context::RawApi | Context::Auth => Some(Context::HttpApi),
             Context::Input => Some(Context::Ingest),
             Context::Engine => Some(Context::Transcode),
@@ -172,6 +183,8 @@ pub fn directives(context: Context) -> &'static [Directive] {
         Context::Auth => guard::AUTH,
         Context::Security => guard::SECURITY,
         Context::Refer => guard::REFER,
+        Context::HttpHooks => hooks::HOOKS,
+        Context::Heartbeat => hooks::HEARTBEAT,
         Context::Forward => relay::FORWARD,
         Context::Ingest => process::INGEST,
         Context::Input => process::INPUT,
@@ -472,6 +485,14 @@ static ROOT: &[Directive] = &[
         set: nothing,
     },
     Directive {
+        name: "heartbeat",
+        aliases: &[],
+        kind: Kind::Block(Context::Heartbeat),
+        default: "(absent)",
+        docs: "Who is told that this server lives.",
+        set: nothing,
+    },
+    Directive {
         name: "vhost",
         aliases: &[],
         kind: Kind::NamedBlock(Context::Vhost),
@@ -593,6 +614,14 @@ static VHOST: &[Directive] = &[
         kind: Kind::Block(Context::Refer),
         default: "(absent)",
         docs: "Pages of which hosts may publish and play.",
+        set: nothing,
+    },
+    Directive {
+        name: "http_hooks",
+        aliases: &[],
+        kind: Kind::Block(Context::HttpHooks),
+        default: "(absent)",
+        docs: "Who is asked whether clients may connect, publish and play, and told of what they do.",
         set: nothing,
     },
     Directive {

@@ -31,7 +31,6 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("env_only", At("off")),
             ("exporter", Off),
             ("first_wait_for_qlv", Never),
-            ("heartbeat", Off),
             ("in_docker", Never),
             ("is_full", At("off")),
             ("pithy_print", Never),
@@ -49,6 +48,7 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("threads", Never),
         ],
     ),
+    (Context::Heartbeat, &[("ports", At("off"))]),
     (Context::HttpServer, &[("https", Off)]),
     (Context::HttpApi, &[("https", Off)]),
     (Context::RawApi, &[("allow_query", At("off")), ("allow_update", At("off"))]),
@@ -62,7 +62,6 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
             ("dash", Off),
             ("debug_srs_upnode", Never),
             ("hds", Off),
-            ("http_hooks", Off),
             ("mix_correct", At("off")),
             ("mode", At("local")),
             ("mr", Off),
@@ -105,14 +104,12 @@ static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
 
 /// What stands inside those blocks; used to tell where a misplaced directive belongs.
 static INSIDE: &[(&str, &str)] = &[
-    ("heartbeat", "interval url device_id summaries ports"),
     ("stats", "network disk"),
     ("stream_caster", "caster output rtp_port_min rtp_port_max"),
     (
         "cluster",
         "mode origin token_traverse debug_srs_upnode origin_cluster coworkers protocol follow_client",
     ),
-    ("http_hooks", "on_connect on_close on_publish on_unpublish on_play on_stop on_dvr on_hls on_hls_notify"),
     ("hds", "hds_fragment hds_window hds_path"),
     ("dash", "dash_fragment dash_update_period dash_timeshift dash_path dash_mpd_file"),
     ("bandcheck", "key limit_kbps"),
@@ -157,8 +154,10 @@ pub(super) fn reason(name: &str) -> Option<&'static str> {
         "hls_dts_directly" => {
             Some("times are the encoder's, as with `on`; none are made up from sound samples")
         }
+        "hls_nb_notify" => {
+            Some("of the answer to `on_hls_notify` 16 KiB at most are read, and nothing is kept")
+        }
         "backend" => Some("streams go to each `destination`; nobody is asked for more"),
-        "hls_nb_notify" => Some("no answer to `on_hls_notify` is read, so there is no limit to set"),
         _ => None,
     }
 }

@@ -254,6 +254,7 @@ fn other_value(context: Context, directive: &Directive) -> String {
         Kind::Streams => String::from("live/x"),
         Kind::Rules => String::from("publish all play 10.0.0.0/8"),
         Kind::Domains => String::from("example.com"),
+        Kind::Url | Kind::Urls => String::from("http://example.com:81/x?y"),
         Kind::Servers => String::from("10.1.2.3:1936"),
         Kind::Command => String::from("a b"),
         Kind::Block(_) | Kind::NamedBlock(_) | Kind::Params => unreachable!(),
@@ -266,6 +267,7 @@ fn within(context: Context, text: &str) -> String {
         Context::Root => format!("{text} vhost v {{ }}"),
         Context::HttpServer => format!("http_server {{ {text} }} vhost v {{ }}"),
         Context::HttpApi => format!("http_api {{ {text} }} vhost v {{ }}"),
+        Context::Heartbeat => format!("heartbeat {{ {text} }} vhost v {{ }}"),
         Context::RawApi | Context::Auth => {
             format!("http_api {{ {} {{ {text} }} }} vhost v {{ }}", context.name())
         }
@@ -383,14 +385,14 @@ fn every_directive_checks_its_arguments_and_its_shape() {
 #[test]
 fn what_srs_knows_beyond_the_table_loads_with_a_warning() {
     let (_, warnings) = warned(
-        "listen 1935; tcmalloc_release_rate 0.8;\n heartbeat { enabled on; interval 9.9; }\n\
+        "listen 1935; tcmalloc_release_rate 0.8;\n rtmps { enabled on; listen 1443; }\n\
          vhost a { hds { enabled on; hds_window 60; }\n play { mw_msgs 8; } }",
     );
     assert_eq!(
         warnings,
         [
             "1:14: `tcmalloc_release_rate` is known but not in this build; it has no effect",
-            "2:2: `heartbeat` is known but not in this build; it has no effect",
+            "2:2: `rtmps` is known but not in this build; it has no effect",
             "3:11: `hds` is known but not in this build; it has no effect",
             "4:9: `mw_msgs` is known but not in this build; it has no effect",
         ]

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 
 use super::guard::{BLANK_API, BLANK_REFER, BLANK_SECURITY, HttpApi, Refer, Security};
+use super::hooks::{BLANK_HEARTBEAT, BLANK_HOOKS, Heartbeat, HttpHooks};
 use super::process::{BLANK_EXEC, Exec, FfLog, Job, Open};
 use super::schema;
 
@@ -57,6 +58,8 @@ pub struct Config {
     pub http_server: HttpServer,
     /// `http_api { }`.
     pub http_api: HttpApi,
+    /// `heartbeat { }`.
+    pub heartbeat: Heartbeat,
     /// `vhost NAME { }`, in the order of the file; names are unique without regard to case.
     pub vhosts: Vec<Rc<Vhost>>,
 }
@@ -174,6 +177,8 @@ pub struct Vhost {
     pub security: Security,
     /// `refer { }`.
     pub refer: Refer,
+    /// `http_hooks { }`.
+    pub http_hooks: HttpHooks,
     /// `forward { }`.
     pub forward: Forward,
     /// `ingest ID { }` and `transcode SCOPE { }`, those that are enabled.
@@ -528,6 +533,7 @@ const BLANK: Config = Config {
         dir: None,
     },
     http_api: BLANK_API,
+    heartbeat: BLANK_HEARTBEAT,
     vhosts: Vec::new(),
 };
 
@@ -614,6 +620,7 @@ const BLANK_VHOST: Vhost = Vhost {
     },
     security: BLANK_SECURITY,
     refer: BLANK_REFER,
+    http_hooks: BLANK_HOOKS,
     forward: Forward { enabled: false, destinations: Vec::new() },
     jobs: Vec::new(),
     exec: BLANK_EXEC,

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::error::{Reports, Span};
 use super::guard::{Act, Rule};
+use super::hooks::Url;
 use super::parse::Token;
 use super::schema::{Context, Directive};
 use super::typed::{IpNet, Listen};
@@ -77,6 +78,10 @@ pub enum Kind {
     Rules,
     /// Names of hosts; several directives add up.
     Domains,
+    /// One URL of HTTP.
+    Url,
+    /// URLs of HTTP; several directives add up.
+    Urls,
     /// Hosts of RTMP servers, with ports; several directives add up.
     Servers,
     /// A block of arguments for a program: `name value;` is `-name value`.
@@ -97,6 +102,7 @@ pub(super) enum Value<'a> {
     Mounts(Vec<String>),
     Rules(Vec<Rule>),
     Domains(Vec<String>),
+    Urls(Vec<Url>),
 }
 
 impl<'a> Value<'a> {
@@ -135,6 +141,10 @@ impl<'a> Value<'a> {
     pub(super) fn domains(self) -> Vec<String> {
         if let Value::Domains(list) = self { list } else { Vec::new() }
     }
+
+    pub(super) fn urls(self) -> Vec<Url> {
+        if let Value::Urls(list) = self { list } else { Vec::new() }
+    }
 }
 
 impl Kind {
@@ -148,6 +158,7 @@ impl Kind {
                 | Kind::Streams
                 | Kind::Rules
                 | Kind::Domains
+                | Kind::Urls
                 | Kind::Servers
         )
     }
@@ -206,6 +217,12 @@ impl Kind {
                 String::from("`publish` or `play`, then `all` or addresses, such as `play 10.0.0.0/8`")
             }
             Kind::Domains => String::from("names of hosts, such as `example.com`"),
+            Kind::Url => String::from(
+                "a URL, such as `http://127.0.0.1:8085/hook`; not of `https`, for which TLS is not built in",
+            ),
+            Kind::Urls => String::from(
+                "URLs, such as `http://127.0.0.1:8085/hook`; not of `https`, for which TLS is not built in",
+            ),
             Kind::Servers => {
                 String::from("servers, such as `192.168.1.2`, `example.com:1936` or `[::1]:1935`")
             }
@@ -250,6 +267,7 @@ pub(super) fn read<'a>(
         Kind::Mounts => return mounts(args, wrong, reports).map(Value::Mounts),
         Kind::Rules => return rules(args, wrong, reports).map(Value::Rules),
         Kind::Domains => return each(args, domain, wrong, reports).map(Value::Domains),
+        Kind::Url | Kind::Urls => return each(args, Url::parse, wrong, reports).map(Value::Urls),
         Kind::Servers => return each(args, server, wrong, reports).map(Value::Mounts),
         Kind::Command => {
             return Some(Value::Mounts(args.iter().map(|arg| arg.text.to_owned()).collect()));

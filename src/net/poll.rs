@@ -26,11 +26,17 @@ pub enum Who {
     Programs,
     /// A connection.
     Connection(Id),
+    /// A connection that was opened from here, to ask something: its number, below [`MAX_LINES`].
+    Line(u16),
 }
 
 /// Listeners at most: their tokens lie above the highest slot, in every generation's number.
 pub const MAX_LISTENERS: usize = 14;
 const SPECIAL: usize = MAX_SLOTS + 1;
+/// Connections opened from here at most: their numbers lie where those of slots have the generation.
+pub const MAX_LINES: usize = 1 << 12;
+const LINES: usize = SPECIAL + 4 + MAX_LISTENERS;
+const LINE_BITS: u32 = 20;
 
 impl Who {
     fn token(self) -> Token {
@@ -41,10 +47,14 @@ impl Who {
             Who::Successor => SPECIAL + 2 + MAX_LISTENERS,
             Who::Programs => SPECIAL + 3 + MAX_LISTENERS,
             Who::Connection(id) => id.token(),
+            Who::Line(n) => (usize::from(n) % MAX_LINES) << LINE_BITS | LINES,
         })
     }
 
     fn from_token(Token(token): Token) -> Who {
+        if token & ((1 << LINE_BITS) - 1) == LINES {
+            return Who::Line((token >> LINE_BITS) as u16);
+        }
         match token.checked_sub(SPECIAL) {
             Some(0) => Who::Signals,
             Some(n) if n <= MAX_LISTENERS => Who::Listener(n - 1),
@@ -104,7 +114,7 @@ impl Poll {
     /// What the system says.
     pub fn register(&self, source: &mut impl Source, who: Who) -> io::Result<()> {
         let interest = match who {
-            Who::Connection(_) => Interest::READABLE | Interest::WRITABLE,
+            Who::Connection(_) | Who::Line(_) => Interest::READABLE | Interest::WRITABLE,
             _ => Interest::READABLE,
         };
         self.poll.registry().register(source, who.token(), interest)
@@ -169,8 +179,12 @@ mod tests {
         ] {
             assert_eq!(Who::from_token(who.token()), who);
         }
+        for n in [0, 1, 31, MAX_LINES as u16 - 1] {
+            assert_eq!(Who::from_token(Who::Line(n).token()), Who::Line(n));
+        }
         let id = Id::from_token(5 | (7 << 20));
         assert_eq!(Who::from_token(Who::Connection(id).token()), Who::Connection(id));
+        const { assert!(LINES < 1 << LINE_BITS) };
         const { assert!(SPECIAL + MAX_LISTENERS + 3 < 1 << 20) };
     }
 }

@@ -18,6 +18,7 @@ mod ffmpeg;
 mod files;
 mod fmp4;
 mod hls;
+mod hooks;
 mod hostile;
 mod http;
 mod kit;

@@ -20,7 +20,8 @@ pub(super) fn vhost_id(name: &str) -> String {
     format!("vid-{:016x}", name.bytes().fold(0xcbf2_9ce4_8422_2325, step))
 }
 
-fn stream_id(id: StreamId) -> String {
+/// The id of a stream, while it is there.
+pub fn stream_id(id: StreamId) -> String {
     format!("vid-{:08x}", id.number())
 }
 

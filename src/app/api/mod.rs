@@ -16,7 +16,9 @@ mod reply;
 mod system;
 
 pub use control::{kicked, reloaded};
+pub use lists::stream_id;
 pub use reply::write;
+pub use system::summaries;
 
 use super::access::client_ip;
 use super::conn::{Conn, Role};
@@ -110,6 +112,13 @@ impl Default for State {
             sent: Rate::default(),
             load: system::Load::default(),
         }
+    }
+}
+
+impl State {
+    /// What this process calls itself.
+    pub fn server(&self) -> &str {
+        &self.server
     }
 }
 

@@ -183,7 +183,8 @@ pub(super) fn system_proc_stats(world: &World, json: &mut Json) {
     json.close();
 }
 
-pub(super) fn summaries(view: &View<'_>, json: &mut Json) {
+/// Adds the figures of the process and the machine as `data`.
+pub fn summaries(view: &View<'_>, json: &mut Json) {
     let world = view.world;
     let text = procfs::read("meminfo");
     let (_, stat) = own_stat();

@@ -7,7 +7,7 @@ use crate::app::dvr;
 use crate::app::reload::{self, Change};
 use crate::app::setup::{Setup, log_settings};
 use crate::app::world::Timer;
-use crate::app::{http, rtmp};
+use crate::app::{hooks, http, rtmp};
 use crate::conf::Config;
 use crate::net::files::{self, Stamp};
 use std::collections::{HashMap, HashSet};
@@ -97,6 +97,9 @@ impl Server {
         self.world.config = Rc::new(config);
         self.find_doors();
         dvr::adopt(&mut self.world);
+        if old.heartbeat != self.world.config.heartbeat {
+            hooks::adopt(&mut self.world);
+        }
         self.change_streams();
         self.world.adopt_programs(None);
         if old.max_memory != self.world.config.max_memory {

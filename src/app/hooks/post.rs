@@ -1,0 +1,516 @@
+//! Questions on their way: who waits for a turn, and the connections that carry one each.
+//!
+//! ```text
+//!   ask ─► queue ──(name known, its client has no other under way, a line is free)──► line ─► answer ─► next URL
+//!            │                                                                         │                   │ none left
+//!            └────────────────────────────── timeout ──────────────────────────────────┴─────► Outcome ◄───┘
+//! ```
+//!
+//! Invariants: at most [`MAX_WAITING`] questions wait and [`MAX_LINES`] are under way; questions about one client are asked
+//! one after another, in order. A question that a kept connection did not take is asked once more on a new one.
+
+use super::verdict;
+use crate::conf::Url;
+use crate::net::lookups::{Lookup, Resolver};
+use crate::net::poll::{Poll, Waker, Who};
+use crate::net::slots::Id;
+use crate::net::socket::{Io, Socket};
+use crate::proto::http::client::{self, Answer, AnswerError, Answers};
+use mio::net::TcpStream;
+use std::collections::{HashSet, VecDeque};
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+
+/// Questions that wait at most.
+pub(super) const MAX_WAITING: usize = 4096;
+/// Connections at most, those that are kept for later included.
+const MAX_LINES: usize = 32;
+/// Connections to one server with a question, so that one that hangs does not hold up the others.
+const MAX_OF_SERVER: usize = 24;
+/// How long a connection without a question is kept, in milliseconds.
+const KEEP_MS: u64 = 15_000;
+/// Bytes read at once.
+const READ: usize = 4 << 10;
+
+/// What is to be asked, or told.
+#[derive(Debug)]
+pub(super) struct Question {
+    /// The event's name.
+    pub(super) event: &'static str,
+    /// What it is about, for the log.
+    pub(super) about: Box<str>,
+    /// Where; all have to agree.
+    pub(super) urls: Vec<Url>,
+    /// The body of a POST; none: GET.
+    pub(super) json: Option<String>,
+    /// The number of the client that it is about; 0: none.
+    pub(super) client: u64,
+    /// Who waits for the answer: the connection, and the number of its question.
+    pub(super) asker: Option<(Id, u32)>,
+    /// Milliseconds for each URL.
+    pub(super) timeout_ms: u64,
+}
+
+/// A question in the queue or under way.
+#[derive(Debug)]
+struct Task {
+    question: Question,
+    /// Which URL.
+    at: usize,
+    /// When that has to have answered.
+    until: u64,
+    /// Not on a kept connection again.
+    fresh: bool,
+}
+
+/// Why a URL did not agree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It answered with this status.
+    Status(u16),
+    /// It answered with something else than `0` and `{"code":0}`.
+    Body(String),
+    /// It answered in no time.
+    Late(u64),
+    /// Its host has no address.
+    Unknown(String),
+    /// It cannot be connected to.
+    Unreachable(io::ErrorKind),
+    /// It closed the connection without an answer.
+    Closed,
+    /// Its answer cannot be read.
+    Answer(AnswerError),
+}
+
+impl Fault {
+    /// Whether it was understood, and refused.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Fault::Status(_) | Fault::Body(_))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Status(status) => write!(f, "it answered with status {status}; 200 or 201 lets in"),
+            Fault::Body(body) => write!(f, "it answered {body}; 0 or {{\"code\":0}} lets in"),
+            Fault::Late(ms) => {
+                let (s, ms) = (ms / 1000, ms % 1000);
+                write!(
+                    f,
+                    "no answer in {s}.{ms:03} s: see what it waits for, or raise `timeout` in `http_hooks`"
+                )
+            }
+            Fault::Unknown(why) => write!(f, "its host has no address ({why}): correct the URL, or the DNS"),
+            Fault::Unreachable(kind) => {
+                write!(f, "it cannot be reached ({kind}): start it, or correct the URL")
+            }
+            Fault::Closed => f.write_str("it closed the connection without an answer: see its own log"),
+            Fault::Answer(error) => write!(f, "{error}: see whether the URL is the right one"),
+        }
+    }
+}
+
+/// What came of a question. One without an asker has an outcome for each URL that did not agree.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) event: &'static str,
+    pub(super) about: Box<str>,
+    pub(super) asker: Option<(Id, u32)>,
+    /// The URL that did not agree, and why.
+    pub(super) fault: Option<(String, Fault)>,
+}
+
+/// A connection.
+#[derive(Debug)]
+struct Line {
+    socket: Socket,
+    host: String,
+    port: u16,
+    /// Further addresses, if this one does not answer.
+    others: Vec<SocketAddr>,
+    out: Vec<u8>,
+    sent: usize,
+    answers: Answers,
+    task: Option<Task>,
+    /// It has carried an answer before.
+    used: bool,
+    /// When it is closed, without a question.
+    until: u64,
+}
+
+/// The queue and the lines.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    queue: VecDeque<Box<Task>>,
+    lines: Vec<Option<Box<Line>>>,
+    names: Resolver,
+    waker: Option<Waker>,
+    outcomes: Vec<Outcome>,
+    /// Something has happened since the last turn.
+    due: bool,
+}
+
+impl Desk {
+    pub(super) fn start(&mut self, waker: Waker) {
+        self.waker = Some(waker);
+    }
+
+    /// Takes a question; false when too many wait.
+    pub(super) fn ask(&mut self, question: Question, now: u64) -> bool {
+        if self.queue.len() >= MAX_WAITING {
+            return false;
+        }
+        let until = now.saturating_add(question.timeout_ms);
+        self.queue.push_back(Box::new(Task { question, at: 0, until, fresh: false }));
+        self.due = true;
+        true
+    }
+
+    /// What waits.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> Vec<(&'static str, u64)> {
+        self.queue.iter().map(|task| (task.question.event, task.question.client)).collect()
+    }
+
+    /// Whether something is to be done in this turn.
+    pub(super) fn is_due(&self) -> bool {
+        self.due
+    }
+
+    /// Has the next turn look at everything.
+    pub(super) fn touch(&mut self) {
+        self.due |= !self.queue.is_empty() || self.lines.iter().any(Option::is_some);
+    }
+
+    /// Whether questions wait or are under way.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.queue.is_empty() || self.lines.iter().flatten().any(|line| line.task.is_some())
+    }
+
+    /// A line's socket is ready.
+    pub(super) fn on_ready(&mut self, n: u16, readable: bool, writable: bool, closed: bool) {
+        if let Some(Some(line)) = self.lines.get_mut(usize::from(n)) {
+            line.socket.readable |= readable;
+            line.socket.writable |= writable;
+            line.socket.closing |= closed;
+            self.due = true;
+        }
+    }
+
+    /// What has come of questions.
+    pub(super) fn take_outcomes(&mut self) -> Vec<Outcome> {
+        std::mem::take(&mut self.outcomes)
+    }
+
+    /// Goes on with all that can; gives the time at which to look again at the latest.
+    pub(super) fn turn(&mut self, poll: &Poll, now: u64) -> Option<u64> {
+        self.due = false;
+        self.names.take_answers(now);
+        for n in 0..self.lines.len() {
+            if let Some(line) = self.lines.get_mut(n).and_then(Option::take) {
+                let kept = self.work(line, n, poll, now);
+                if let Some(place) = self.lines.get_mut(n) {
+                    *place = kept;
+                }
+            }
+        }
+        self.hand_out(poll, now);
+        let waiting = self.queue.iter().map(|task| task.until);
+        let lines = self.lines.iter().flatten();
+        lines.map(|line| line.task.as_ref().map_or(line.until, |task| task.until)).chain(waiting).min()
+    }
+
+    /// Goes on with one line; gives it back if it lives on.
+    fn work(&mut self, mut line: Box<Line>, n: usize, poll: &Poll, now: u64) -> Option<Box<Line>> {
+        let Some(until) = line.task.as_ref().map(|task| task.until) else {
+            // Nothing was asked: whatever comes is the end.
+            let over = now >= line.until || line.socket.readable;
+            return if over { self.hang_up(line, poll) } else { Some(line) };
+        };
+        let answer = match line.exchange() {
+            Ok(None) if now >= until => {
+                let late = line.task.as_ref().map_or(0, |task| task.question.timeout_ms);
+                Err(Fault::Late(late))
+            }
+            Ok(None) => return Some(line),
+            Ok(Some(answer)) => Ok(answer),
+            Err(fault) => Err(fault),
+        };
+        let mut task = line.task.take()?;
+        match answer {
+            Ok(answer) => {
+                let keep = answer.keep_alive && !line.socket.readable;
+                self.judge(task, &answer, now);
+                if !keep {
+                    return self.hang_up(line, poll);
+                }
+                (line.used, line.until) = (true, now.saturating_add(KEEP_MS));
+                Some(line)
+            }
+            Err(Fault::Closed | Fault::Unreachable(_))
+                if line.used && line.answers.is_idle() && !task.fresh =>
+            {
+                // It was closed while it was kept.
+                task.fresh = true;
+                self.queue.push_front(Box::new(task));
+                self.hang_up(line, poll)
+            }
+            Err(Fault::Unreachable(kind)) if line.socket.sent == 0 && !line.others.is_empty() => {
+                let (host, others) = (line.host.clone(), std::mem::take(&mut line.others));
+                self.hang_up(line, poll);
+                match open(poll, n, host, others, task, kind) {
+                    Ok(line) => Some(line),
+                    Err((task, kind)) => {
+                        self.refuse(*task, Fault::Unreachable(kind), now);
+                        None
+                    }
+                }
+            }
+            Err(fault) => {
+                self.refuse(task, fault, now);
+                self.hang_up(line, poll)
+            }
+        }
+    }
+
+    fn hang_up(&mut self, mut line: Box<Line>, poll: &Poll) -> Option<Box<Line>> {
+        poll.deregister(line.socket.source());
+        None
+    }
+
+    fn judge(&mut self, mut task: Task, answer: &Answer, now: u64) {
+        let told = task.question.asker.is_none();
+        let good = matches!(answer.status, 200 | 201);
+        // The answer to a GET is nobody's verdict.
+        if good && (verdict::agrees(&answer.body) || task.question.json.is_none()) {
+            task.at += 1;
+            return self.next(task, now);
+        }
+        let fault = match good {
+            true => Fault::Body(quoted(&answer.body)),
+            false => Fault::Status(answer.status),
+        };
+        // Who is only told need not say anything in particular.
+        if told && good {
+            task.at += 1;
+            return self.next(task, now);
+        }
+        self.refuse(task, fault, now);
+    }
+
+    /// Goes on with the next URL, or is done.
+    fn next(&mut self, mut task: Task, now: u64) {
+        if task.at < task.question.urls.len() {
+            task.until = now.saturating_add(task.question.timeout_ms);
+            task.fresh = false;
+            self.queue.push_front(Box::new(task));
+        } else if task.question.asker.is_some() {
+            self.conclude(task.question, None);
+        }
+    }
+
+    fn conclude(&mut self, question: Question, fault: Option<(String, Fault)>) {
+        let Question { event, about, asker, .. } = question;
+        self.outcomes.push(Outcome { event, about, asker, fault });
+    }
+
+    /// A URL did not agree: that is the answer, or with nobody who waits for one, the next URL's turn.
+    fn refuse(&mut self, mut task: Task, fault: Fault, now: u64) {
+        let url = task.question.urls.get(task.at).map(|url| url.text.clone()).unwrap_or_default();
+        if task.question.asker.is_some() {
+            return self.conclude(task.question, Some((url, fault)));
+        }
+        let Question { event, ref about, .. } = task.question;
+        self.outcomes.push(Outcome { event, about: about.clone(), asker: None, fault: Some((url, fault)) });
+        task.at += 1;
+        self.next(task, now);
+    }
+
+    /// Gives lines to those who wait.
+    fn hand_out(&mut self, poll: &Poll, now: u64) {
+        let tasks = self.lines.iter().flatten().filter_map(|line| line.task.as_ref());
+        let mut busy: HashSet<u64> = tasks.map(|task| task.question.client).collect();
+        busy.remove(&0);
+        let mut rest = VecDeque::new();
+        let mut full = !self.has_room();
+        // What is put back to the front while this goes on belongs to its client's place in the order.
+        let waiting = std::mem::take(&mut self.queue);
+        for task in waiting {
+            let client = task.question.client;
+            let free = client == 0 || !busy.contains(&client);
+            if client != 0 {
+                busy.insert(client);
+            }
+            if now >= task.until {
+                let late = task.question.timeout_ms;
+                self.refuse(*task, Fault::Late(late), now);
+            } else if !free || full {
+                rest.push_back(task);
+            } else if let Some(task) = self.begin(task, poll, now) {
+                rest.push_back(task);
+                full = !self.has_room();
+            }
+        }
+        // Those with another URL come first: they have waited already.
+        self.due |= !self.queue.is_empty();
+        self.queue.append(&mut rest);
+    }
+
+    /// Asks, or gives the task back when it has to wait.
+    fn begin(&mut self, mut task: Box<Task>, poll: &Poll, now: u64) -> Option<Box<Task>> {
+        let url = task.question.urls.get(task.at)?;
+        let of_server = |line: &&mut Box<Line>| line.port == url.port && line.host == url.host;
+        let (mut kept, mut busy) = (None, 0);
+        for line in self.lines.iter_mut().flatten().filter(of_server) {
+            match line.task {
+                Some(_) => busy += 1,
+                None => kept = Some(line),
+            }
+        }
+        if let Some(line) = kept.filter(|_| !task.fresh) {
+            line.carry(*task);
+            self.due = true;
+            return None;
+        }
+        if busy >= MAX_OF_SERVER {
+            return Some(task);
+        }
+        let url = url.clone();
+        let Some(waker) = &self.waker else { return Some(task) };
+        match self.names.find(&url.host, now, waker) {
+            Lookup::Wait => return Some(task),
+            Lookup::Known(Err(why)) => self.refuse(*task, Fault::Unknown(why), now),
+            Lookup::Known(Ok(list)) => {
+                let Some(n) = self.place(poll) else { return Some(task) };
+                let list = list.into_iter().map(|ip| SocketAddr::new(ip, url.port)).collect();
+                task.fresh = true;
+                match open(poll, n, url.host, list, *task, io::ErrorKind::NotFound) {
+                    Ok(line) => {
+                        if let Some(place) = self.lines.get_mut(n) {
+                            *place = Some(line);
+                        }
+                    }
+                    Err((task, kind)) => self.refuse(*task, Fault::Unreachable(kind), now),
+                }
+            }
+        }
+        None
+    }
+
+    fn has_room(&self) -> bool {
+        let free = |line: &Option<Box<Line>>| line.as_ref().is_none_or(|line| line.task.is_none());
+        self.lines.len() < MAX_LINES || self.lines.iter().any(free)
+    }
+
+    /// The number of a free line; one that is kept for later makes room.
+    fn place(&mut self, poll: &Poll) -> Option<usize> {
+        if let Some(n) = self.lines.iter().position(Option::is_none) {
+            return Some(n);
+        }
+        if self.lines.len() < MAX_LINES {
+            self.lines.push(None);
+            return Some(self.lines.len() - 1);
+        }
+        let idle = |line: &Option<Box<Line>>| line.as_ref().is_some_and(|line| line.task.is_none());
+        let n = self.lines.iter().position(idle)?;
+        let line = self.lines.get_mut(n)?.take()?;
+        self.hang_up(line, poll);
+        Some(n)
+    }
+}
+
+/// The beginning of what was answered, fit for a log line.
+fn quoted(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body.get(..64).unwrap_or(body)).into_owned();
+    let text = crate::wire::names::printable(text.trim(), 64);
+    if text.is_empty() { String::from("nothing") } else { text }
+}
+
+/// Connects to the first of `list` that can be tried at all; the others are for later.
+fn open(
+    poll: &Poll,
+    n: usize,
+    host: String,
+    mut list: Vec<SocketAddr>,
+    task: Task,
+    mut kind: io::ErrorKind,
+) -> Result<Box<Line>, (Box<Task>, io::ErrorKind)> {
+    while !list.is_empty() {
+        let at = list.remove(0);
+        let connected = TcpStream::connect(at).and_then(|mut stream| {
+            poll.register(&mut stream, Who::Line(u16::try_from(n).unwrap_or(u16::MAX)))?;
+            Ok(stream)
+        });
+        match connected {
+            Ok(stream) => {
+                let _ = stream.set_nodelay(true);
+                let mut socket = Socket::new(stream);
+                // The poll tells when it is connected.
+                socket.writable = false;
+                let mut line = Box::new(Line {
+                    socket,
+                    host,
+                    port: at.port(),
+                    others: list,
+                    out: Vec::new(),
+                    sent: 0,
+                    answers: Answers::default(),
+                    task: None,
+                    used: false,
+                    until: 0,
+                });
+                line.carry(task);
+                return Ok(line);
+            }
+            Err(error) => kind = error.kind(),
+        }
+    }
+    Err((Box::new(task), kind))
+}
+
+impl Line {
+    fn carry(&mut self, task: Task) {
+        self.out.clear();
+        self.sent = 0;
+        if let Some(url) = task.question.urls.get(task.at) {
+            client::request(&mut self.out, &url.authority(), &url.path, task.question.json.as_deref());
+        }
+        self.task = Some(task);
+    }
+
+    /// Writes and reads what can be.
+    fn exchange(&mut self) -> Result<Option<Answer>, Fault> {
+        while self.socket.writable && self.sent < self.out.len() {
+            match self.socket.write(&[IoSlice::new(self.out.get(self.sent..).unwrap_or_default())]) {
+                Io::Moved(n) => self.sent = self.sent.saturating_add(n),
+                Io::WouldBlock => break,
+                // What it said before it closed counts.
+                Io::Closed | Io::Broken(_) if self.socket.received > 0 => break,
+                Io::Closed => return Err(Fault::Closed),
+                Io::Broken(kind) => return Err(Fault::Unreachable(kind)),
+            }
+        }
+        let mut buffer = [0; READ];
+        while self.socket.readable {
+            match self.socket.read(&mut buffer) {
+                Io::Moved(n) => {
+                    let mut bytes = buffer.get(..n).unwrap_or_default();
+                    let answer = self.answers.feed(&mut bytes).map_err(Fault::Answer)?;
+                    if let Some(mut answer) = answer {
+                        answer.keep_alive &= bytes.is_empty() && self.sent == self.out.len();
+                        return Ok(Some(answer));
+                    }
+                }
+                Io::WouldBlock => return Ok(None),
+                Io::Closed => {
+                    return self.answers.end().map_err(Fault::Answer)?.map(Some).ok_or(Fault::Closed);
+                }
+                Io::Broken(kind) if self.sent == 0 => return Err(Fault::Unreachable(kind)),
+                Io::Broken(_) => return Err(Fault::Closed),
+            }
+        }
+        Ok(None)
+    }
+}
