@@ -6,9 +6,7 @@
 //!   ▲─────────── timeout 0 while any budget ran out, else until the next deadline ────────────────┘
 //! ```
 //!
-//! Beside it: [`ports`] what is listened at, [`change`] a reload, [`ending`] a graceful end, [`hooks`] questions to other servers, [`upgrade`] handing over to a
-//! new process, [`memory`] its bound, [`stats`] a line of figures, [`turns`] how long turns take.
-//! Beside it: [`ports`] what is listened at, [`relay`] connections of our own, [`programs`] what runs beside the server,
+//! Beside it: [`ports`] what is listened at, [`relay`] and [`hooks`] connections of our own, [`programs`] what runs beside the server,
 //! [`change`] a reload, [`ending`] a graceful end, [`upgrade`] handing over to a new process, [`memory`] its bound,
 //! [`stats`] a line of figures, [`turns`] how long turns take.
 
@@ -193,7 +191,7 @@ impl Server {
         };
         let waker = server.poll.waker().map_err(fault)?;
         dvr::start(&mut server.world, waker.clone());
-        asking::start(&mut server.world, waker.clone());
+        asking::adopt(&mut server.world);
         server.world.relays.start(waker.clone());
         server.world.adopt_programs(Some(waker.clone()));
         if files::wanted(server.config()) {

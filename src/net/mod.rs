@@ -13,13 +13,11 @@ pub mod lender;
 pub mod listener;
 pub mod log;
 pub mod logfile;
-pub mod lookups;
 pub mod memory;
 pub mod notify;
 pub mod owner;
 pub mod poll;
 pub mod procfs;
-
 pub mod resolver;
 pub mod signals;
 pub mod slots;

@@ -17,7 +17,7 @@ pub const MAX_ADDRESSES: usize = 16;
 const STACK: usize = 256 << 10;
 
 /// The addresses of a `host:port`, at least one, or why there are none.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Answer {
     /// What was asked for.
     pub name: String,

@@ -17,7 +17,8 @@ impl Id {
         Id((generation << INDEX_BITS) | (index as u32 & INDEX_MASK))
     }
 
-    fn index(self) -> usize {
+    /// The slot.
+    pub fn index(self) -> usize {
         (self.0 & INDEX_MASK) as usize
     }
 

@@ -41,6 +41,8 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
         elif what == "no":
             self.say(403, b"0")
+        elif what == "away":
+            self.say(302, b"0", [("Location", "/ok")])
         elif what == "code":
             self.say(200, b'{"code":17}')
         elif what == "words":

@@ -286,6 +286,7 @@ fn whatever_else_is_answered_refuses_and_the_log_says_why() {
     let closed = free_port();
     let cases = [
         ("no", "it answered with status 403"),
+        ("away", "it answered with status 302"),
         ("code", "it answered {\\\"code\\\":17}"),
         ("words", "it answered yes of course"),
         ("huge", "more than"),

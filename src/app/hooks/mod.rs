@@ -24,12 +24,12 @@ use super::conn::Conn;
 use super::quiet::Quiet;
 use super::world::{Action, Timer, World};
 use crate::conf::{HttpHooks, Url, Vhost};
-use crate::net::poll::{Poll, Waker};
+use crate::net::poll::Poll;
+use crate::net::resolver::Answer;
 use crate::net::slots::Id;
 use crate::net::sys;
 use crate::wire::names::StreamName;
 use post::{Desk, Outcome, Question};
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -107,7 +107,7 @@ enum Standing {
     Refused(Refusal),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Client {
     about: Rc<About>,
     deed: Deed,
@@ -139,21 +139,48 @@ impl Client {
 #[derive(Debug, Default)]
 pub struct Hooks {
     desk: Desk,
-    /// Connects.
-    guests: HashMap<Id, Client>,
-    /// Publishers and viewers.
-    clients: HashMap<Id, Client>,
-    /// Those who went while they were asked about, by question.
-    gone: HashMap<u32, Client>,
+    /// By the slot of its connection: who has connected, and who publishes or plays there.
+    clients: Vec<[Option<Box<Client>>; 2]>,
+    /// Those who went while they were asked about.
+    gone: Vec<Client>,
     /// Who publishes or has published a stream.
-    publishers: HashMap<StreamName, Rc<About>>,
+    publishers: Vec<Rc<About>>,
     tickets: u32,
     notified: usize,
 }
 
 impl Hooks {
-    fn of(&mut self, deed: Deed) -> &mut HashMap<Id, Client> {
-        if deed == Deed::Connect { &mut self.guests } else { &mut self.clients }
+    /// Where a client is kept; `None`: nobody of so high a slot is.
+    fn place(&mut self, id: Id, deed: Deed) -> Option<&mut Option<Box<Client>>> {
+        let [connect, stream] = self.clients.get_mut(id.index())?;
+        Some(if deed == Deed::Connect { connect } else { stream })
+    }
+
+    fn get(&mut self, id: Id, deed: Deed) -> Option<&mut Client> {
+        self.place(id, deed)?.as_deref_mut()
+    }
+
+    fn put(&mut self, id: Id, client: Client) {
+        if self.clients.len() <= id.index() {
+            self.clients.resize_with(id.index() + 1, Default::default);
+        }
+        let deed = client.deed;
+        if let Some(place) = self.place(id, deed) {
+            *place = Some(Box::new(client));
+        }
+    }
+
+    /// Takes what is known of a client who goes: of one whose answer is awaited it is kept until that has come.
+    fn take(&mut self, id: Id, deed: Deed) -> Option<Client> {
+        let client = *self.place(id, deed)?.take()?;
+        match client.standing {
+            Standing::Asked(_) => {
+                self.gone.push(client);
+                None
+            }
+            Standing::Passed => Some(client),
+            Standing::Refused(_) => None,
+        }
     }
 
     /// Whether something is to be done in this turn.
@@ -176,18 +203,10 @@ impl Hooks {
         self.desk.touch();
     }
 
-    fn publishes(&mut self, about: &Rc<About>, is_known: impl Fn(&StreamName) -> bool) {
-        if self.publishers.len() >= KEPT {
-            self.publishers.retain(|name, _| is_known(name));
-        }
-        self.publishers.insert(about.name.clone(), about.clone());
+    /// A name that was looked up.
+    pub fn found(&mut self, answer: &Answer, now: u64) {
+        self.desk.found(answer, now);
     }
-}
-
-/// The server begins.
-pub fn start(world: &mut World, waker: Waker) {
-    world.hooks.desk.start(waker);
-    adopt(world);
 }
 
 /// A configuration is in force, at the start or after a reload.
@@ -205,14 +224,14 @@ pub fn may(world: &mut World, deed: Deed, who: &Who<'_>, vhost: &Rc<Vhost>) -> V
     if !hooks.enabled {
         return Verdict::Pass;
     }
-    if let Some(client) = world.hooks.of(deed).get(&who.id) {
+    if let Some(client) = world.hooks.get(who.id, deed) {
         let about = &client.about;
         if client.deed == deed && about.name == *who.name && *about.param == *who.param {
             return client.verdict();
         }
         left(world, who.id);
     }
-    let said = world.hooks.guests.get(&who.id).map(|guest| guest.about.page.clone());
+    let said = world.hooks.get(who.id, Deed::Connect).map(|client| client.about.page.clone());
     let about = Rc::new(About {
         serial: who.serial,
         ip: who.ip.to_canonical(),
@@ -242,17 +261,21 @@ pub fn may(world: &mut World, deed: Deed, who: &Who<'_>, vhost: &Rc<Vhost>) -> V
     let client = Client { about, deed, standing };
     let verdict = client.verdict();
     if verdict == Verdict::Pass {
-        passed(world, &client);
+        passed(world, deed, &client.about);
     }
-    world.hooks.of(deed).insert(who.id, client);
+    world.hooks.put(who.id, client);
     verdict
 }
 
-fn passed(world: &mut World, client: &Client) {
-    if client.deed == Deed::Publish {
-        let hub = &world.hub;
-        world.hooks.publishes(&client.about, |name| hub.find(name).is_some());
+/// A client is let in.
+fn passed(world: &mut World, deed: Deed, about: &Rc<About>) {
+    if deed != Deed::Publish {
+        return;
     }
+    let (publishers, hub) = (&mut world.hooks.publishers, &world.hub);
+    let full = publishers.len() >= KEPT;
+    publishers.retain(|old| old.name != about.name && (!full || hub.find(&old.name).is_some()));
+    publishers.push(about.clone());
 }
 
 fn send(
@@ -301,21 +324,15 @@ fn hooked(world: &World, name: &StreamName) -> Option<Rc<Vhost>> {
 
 /// The client publishes or plays no more.
 pub fn left(world: &mut World, id: Id) {
-    let Some(client) = world.hooks.clients.remove(&id) else { return };
-    match client.standing {
-        Standing::Asked(ticket) => drop(world.hooks.gone.insert(ticket, client)),
-        Standing::Passed => ended(world, &client, None),
-        Standing::Refused(_) => {}
+    if let Some(client) = world.hooks.take(id, Deed::Play) {
+        ended(world, &client, None);
     }
 }
 
 /// The connection is gone.
 pub fn closed(world: &mut World, conn: &Conn) {
-    let Some(guest) = world.hooks.guests.remove(&conn.id) else { return };
-    match guest.standing {
-        Standing::Asked(ticket) => drop(world.hooks.gone.insert(ticket, guest)),
-        Standing::Passed => ended(world, &guest, Some((conn.socket.sent, conn.socket.received))),
-        Standing::Refused(_) => {}
+    if let Some(client) = world.hooks.take(conn.id, Deed::Connect) {
+        ended(world, &client, Some((conn.socket.sent, conn.socket.received)));
     }
 }
 
@@ -333,7 +350,7 @@ pub fn turn(world: &mut World, poll: &Poll) {
     if !world.hooks.is_due() {
         return;
     }
-    match world.hooks.desk.turn(poll, world.now) {
+    match world.hooks.desk.turn(poll, &mut world.relays, world.now) {
         Some(at) => world.timers.set(Timer::Hooks, at.max(world.now.saturating_add(1))),
         None => world.timers.clear(Timer::Hooks),
     }
@@ -350,30 +367,29 @@ fn settle(world: &mut World, outcome: Outcome) {
         }
         return;
     };
-    if let Some(client) = world.hooks.gone.remove(&ticket) {
+    let is_it = |client: &Client| matches!(client.standing, Standing::Asked(is) if is == ticket);
+    let hooks = &mut world.hooks;
+    if let Some(at) = hooks.gone.iter().position(is_it) {
+        let client = hooks.gone.swap_remove(at);
         if fault.is_none() {
             ended(world, &client, None);
         }
         return;
     }
-    let standing = match fault {
-        None => Standing::Passed,
+    let connects = hooks.get(id, Deed::Connect).is_some_and(|client| is_it(client));
+    let deed = if connects { Deed::Connect } else { Deed::Play };
+    let Some(client) = hooks.get(id, deed).filter(|client| is_it(client)) else { return };
+    let (deed, about) = (client.deed, client.about.clone());
+    match fault {
+        None => {
+            client.standing = Standing::Passed;
+            passed(world, deed, &about);
+        }
         Some((url, fault)) => {
             let word = if fault.is_refusal() { "refused it" } else { "gave no verdict" };
             let why = format!("the hook {event} {word}");
-            Standing::Refused(Refusal { why, remedy: format!("{url}: {fault}") })
+            client.standing = Standing::Refused(Refusal { why, remedy: format!("{url}: {fault}") });
         }
-    };
-    let hooks = &mut world.hooks;
-    let both = [hooks.clients.get_mut(&id), hooks.guests.get_mut(&id)];
-    let asked = |client: &&mut Client| matches!(client.standing, Standing::Asked(is) if is == ticket);
-    let client = both.into_iter().flatten().find(asked).map(|client| {
-        client.standing = standing;
-        client.clone()
-    });
-    let Some(client) = client else { return };
-    if client.verdict() == Verdict::Pass {
-        passed(world, &client);
     }
     world.actions.push_back(Action::Hook(id, ticket));
 }
@@ -422,7 +438,8 @@ fn publisher(world: &World, name: &StreamName) -> Rc<About> {
         let (param, tc_url, page) = Default::default();
         Rc::new(About { serial: 0, ip, name: name.clone(), param, tc_url, page })
     };
-    world.hooks.publishers.get(name).cloned().unwrap_or_else(nobody)
+    let known = world.hooks.publishers.iter().find(|about| about.name == *name);
+    known.cloned().unwrap_or_else(nobody)
 }
 
 /// Tells that this server lives; `summaries` is what else is told. Tells so again after the interval.

@@ -10,17 +10,18 @@
 //! one after another, in order. A question that a kept connection did not take is asked once more on a new one.
 
 use super::verdict;
+use crate::app::relay;
 use crate::conf::Url;
-use crate::net::lookups::{Lookup, Resolver};
-use crate::net::poll::{Poll, Waker, Who};
+use crate::net::poll::{Poll, Who};
+use crate::net::resolver::Answer as Found;
 use crate::net::slots::Id;
 use crate::net::socket::{Io, Socket};
 use crate::proto::http::client::{self, Answer, AnswerError, Answers};
 use mio::net::TcpStream;
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Questions that wait at most.
 pub(super) const MAX_WAITING: usize = 4096;
@@ -30,6 +31,12 @@ const MAX_LINES: usize = 32;
 const MAX_OF_SERVER: usize = 24;
 /// How long a connection without a question is kept, in milliseconds.
 const KEEP_MS: u64 = 15_000;
+/// Names whose addresses are remembered,
+const MAX_NAMES: usize = 16;
+/// for so many milliseconds,
+const FOUND_MS: u64 = 60_000;
+/// and for so many when there are none.
+const FAILED_MS: u64 = 2_000;
 /// Bytes read at once.
 const READ: usize = 4 << 10;
 
@@ -62,6 +69,8 @@ struct Task {
     until: u64,
     /// Not on a kept connection again.
     fresh: bool,
+    /// Another question about its client comes before it.
+    held: bool,
 }
 
 /// Why a URL did not agree.
@@ -133,7 +142,7 @@ struct Line {
     out: Vec<u8>,
     sent: usize,
     answers: Answers,
-    task: Option<Task>,
+    task: Option<Box<Task>>,
     /// It has carried an answer before.
     used: bool,
     /// When it is closed, without a question.
@@ -145,27 +154,40 @@ struct Line {
 pub(super) struct Desk {
     queue: VecDeque<Box<Task>>,
     lines: Vec<Option<Box<Line>>>,
-    names: Resolver,
-    waker: Option<Waker>,
+    /// Names that were looked up, and until when that counts.
+    names: Vec<(Found, u64)>,
     outcomes: Vec<Outcome>,
     /// Something has happened since the last turn.
     due: bool,
 }
 
 impl Desk {
-    pub(super) fn start(&mut self, waker: Waker) {
-        self.waker = Some(waker);
-    }
-
     /// Takes a question; false when too many wait.
     pub(super) fn ask(&mut self, question: Question, now: u64) -> bool {
         if self.queue.len() >= MAX_WAITING {
             return false;
         }
         let until = now.saturating_add(question.timeout_ms);
-        self.queue.push_back(Box::new(Task { question, at: 0, until, fresh: false }));
+        let held = question.client != 0 && self.tasks().any(|task| task.question.client == question.client);
+        self.queue.push_back(Box::new(Task { question, at: 0, until, fresh: false, held }));
         self.due = true;
         true
+    }
+
+    /// What waits or is under way.
+    fn tasks(&self) -> impl Iterator<Item = &Task> {
+        let lines = self.lines.iter().flatten().filter_map(|line| line.task.as_deref());
+        self.queue.iter().map(|task| &**task).chain(lines)
+    }
+
+    /// A name was looked up.
+    pub(super) fn found(&mut self, answer: &Found, now: u64) {
+        self.names.retain(|(known, _)| known.name != answer.name);
+        if self.names.len() >= MAX_NAMES {
+            self.names.remove(0);
+        }
+        let counts = if answer.found.is_ok() { FOUND_MS } else { FAILED_MS };
+        self.names.push((answer.clone(), now.saturating_add(counts)));
     }
 
     /// What waits.
@@ -205,9 +227,8 @@ impl Desk {
     }
 
     /// Goes on with all that can; gives the time at which to look again at the latest.
-    pub(super) fn turn(&mut self, poll: &Poll, now: u64) -> Option<u64> {
+    pub(super) fn turn(&mut self, poll: &Poll, names: &mut relay::Desk, now: u64) -> Option<u64> {
         self.due = false;
-        self.names.take_answers(now);
         for n in 0..self.lines.len() {
             if let Some(line) = self.lines.get_mut(n).and_then(Option::take) {
                 let kept = self.work(line, n, poll, now);
@@ -216,7 +237,7 @@ impl Desk {
                 }
             }
         }
-        self.hand_out(poll, now);
+        self.hand_out(poll, names, now);
         let waiting = self.queue.iter().map(|task| task.until);
         let lines = self.lines.iter().flatten();
         lines.map(|line| line.task.as_ref().map_or(line.until, |task| task.until)).chain(waiting).min()
@@ -224,201 +245,251 @@ impl Desk {
 
     /// Goes on with one line; gives it back if it lives on.
     fn work(&mut self, mut line: Box<Line>, n: usize, poll: &Poll, now: u64) -> Option<Box<Line>> {
-        let Some(until) = line.task.as_ref().map(|task| task.until) else {
+        let Some(task) = &line.task else {
             // Nothing was asked: whatever comes is the end.
             let over = now >= line.until || line.socket.readable;
-            return if over { self.hang_up(line, poll) } else { Some(line) };
+            return if over { hang_up(line, poll) } else { Some(line) };
         };
-        let answer = match line.exchange() {
-            Ok(None) if now >= until => {
-                let late = line.task.as_ref().map_or(0, |task| task.question.timeout_ms);
-                Err(Fault::Late(late))
-            }
-            Ok(None) => return Some(line),
-            Ok(Some(answer)) => Ok(answer),
-            Err(fault) => Err(fault),
-        };
-        let mut task = line.task.take()?;
-        match answer {
-            Ok(answer) => {
-                let keep = answer.keep_alive && !line.socket.readable;
-                self.judge(task, &answer, now);
-                if !keep {
-                    return self.hang_up(line, poll);
+        let (until, late) = (task.until, Fault::Late(task.question.timeout_ms));
+        let fault = match line.exchange() {
+            Ok(Some(answer)) => {
+                self.judge(line.task.take()?, &answer, now);
+                if !answer.keep_alive || line.socket.readable {
+                    return hang_up(line, poll);
                 }
                 (line.used, line.until) = (true, now.saturating_add(KEEP_MS));
-                Some(line)
+                return Some(line);
             }
-            Err(Fault::Closed | Fault::Unreachable(_))
-                if line.used && line.answers.is_idle() && !task.fresh =>
-            {
-                // It was closed while it was kept.
-                task.fresh = true;
-                self.queue.push_front(Box::new(task));
-                self.hang_up(line, poll)
-            }
-            Err(Fault::Unreachable(kind)) if line.socket.sent == 0 && !line.others.is_empty() => {
-                let (host, others) = (line.host.clone(), std::mem::take(&mut line.others));
-                self.hang_up(line, poll);
-                match open(poll, n, host, others, task, kind) {
-                    Ok(line) => Some(line),
-                    Err((task, kind)) => {
-                        self.refuse(*task, Fault::Unreachable(kind), now);
-                        None
-                    }
-                }
-            }
-            Err(fault) => {
-                self.refuse(task, fault, now);
-                self.hang_up(line, poll)
-            }
-        }
-    }
-
-    fn hang_up(&mut self, mut line: Box<Line>, poll: &Poll) -> Option<Box<Line>> {
-        poll.deregister(line.socket.source());
-        None
-    }
-
-    fn judge(&mut self, mut task: Task, answer: &Answer, now: u64) {
-        let told = task.question.asker.is_none();
-        let good = matches!(answer.status, 200 | 201);
-        // The answer to a GET is nobody's verdict.
-        if good && (verdict::agrees(&answer.body) || task.question.json.is_none()) {
-            task.at += 1;
-            return self.next(task, now);
-        }
-        let fault = match good {
-            true => Fault::Body(quoted(&answer.body)),
-            false => Fault::Status(answer.status),
+            Ok(None) if now < until => return Some(line),
+            Ok(None) => late,
+            Err(fault) => fault,
         };
+        let mut task = line.task.take()?;
+        let lost = matches!(fault, Fault::Closed | Fault::Unreachable(_));
+        if lost && line.used && line.answers.is_idle() && !task.fresh {
+            // It was closed while it was kept.
+            task.fresh = true;
+            self.queue.push_front(task);
+        } else if lost && line.socket.sent == 0 && !line.others.is_empty() {
+            let (host, others) = (std::mem::take(&mut line.host), std::mem::take(&mut line.others));
+            hang_up(line, poll);
+            return self.open(poll, n, host, others, task, now);
+        } else {
+            self.refuse(task, fault, now);
+        }
+        hang_up(line, poll)
+    }
+
+    fn judge(&mut self, mut task: Box<Task>, answer: &Answer, now: u64) {
+        let good = matches!(answer.status, 200 | 201);
         // Who is only told need not say anything in particular.
-        if told && good {
+        let is_told = task.question.asker.is_none();
+        if good && (is_told || verdict::agrees(&answer.body)) {
             task.at += 1;
             return self.next(task, now);
         }
+        let fault = if good { Fault::Body(quoted(&answer.body)) } else { Fault::Status(answer.status) };
         self.refuse(task, fault, now);
     }
 
     /// Goes on with the next URL, or is done.
-    fn next(&mut self, mut task: Task, now: u64) {
+    fn next(&mut self, mut task: Box<Task>, now: u64) {
         if task.at < task.question.urls.len() {
             task.until = now.saturating_add(task.question.timeout_ms);
             task.fresh = false;
-            self.queue.push_front(Box::new(task));
-        } else if task.question.asker.is_some() {
-            self.conclude(task.question, None);
+            self.queue.push_front(task);
+            self.due = true;
+        } else {
+            self.conclude(*task, None);
         }
-    }
-
-    fn conclude(&mut self, question: Question, fault: Option<(String, Fault)>) {
-        let Question { event, about, asker, .. } = question;
-        self.outcomes.push(Outcome { event, about, asker, fault });
     }
 
     /// A URL did not agree: that is the answer, or with nobody who waits for one, the next URL's turn.
-    fn refuse(&mut self, mut task: Task, fault: Fault, now: u64) {
+    fn refuse(&mut self, mut task: Box<Task>, fault: Fault, now: u64) {
         let url = task.question.urls.get(task.at).map(|url| url.text.clone()).unwrap_or_default();
-        if task.question.asker.is_some() {
-            return self.conclude(task.question, Some((url, fault)));
+        let Question { event, ref about, asker, .. } = task.question;
+        if asker.is_some() {
+            return self.conclude(*task, Some((url, fault)));
         }
-        let Question { event, ref about, .. } = task.question;
-        self.outcomes.push(Outcome { event, about: about.clone(), asker: None, fault: Some((url, fault)) });
+        self.outcomes.push(Outcome { event, about: about.clone(), asker, fault: Some((url, fault)) });
         task.at += 1;
         self.next(task, now);
     }
 
-    /// Gives lines to those who wait.
-    fn hand_out(&mut self, poll: &Poll, now: u64) {
-        let tasks = self.lines.iter().flatten().filter_map(|line| line.task.as_ref());
-        let mut busy: HashSet<u64> = tasks.map(|task| task.question.client).collect();
-        busy.remove(&0);
-        let mut rest = VecDeque::new();
-        let mut full = !self.has_room();
-        // What is put back to the front while this goes on belongs to its client's place in the order.
-        let waiting = std::mem::take(&mut self.queue);
-        for task in waiting {
-            let client = task.question.client;
-            let free = client == 0 || !busy.contains(&client);
-            if client != 0 {
-                busy.insert(client);
-            }
-            if now >= task.until {
-                let late = task.question.timeout_ms;
-                self.refuse(*task, Fault::Late(late), now);
-            } else if !free || full {
-                rest.push_back(task);
-            } else if let Some(task) = self.begin(task, poll, now) {
-                rest.push_back(task);
-                full = !self.has_room();
-            }
+    /// The question is done with: the next one about its client may be asked.
+    fn conclude(&mut self, task: Task, fault: Option<(String, Fault)>) {
+        let Question { event, about, asker, client, .. } = task.question;
+        if asker.is_some() {
+            self.outcomes.push(Outcome { event, about, asker, fault });
         }
-        // Those with another URL come first: they have waited already.
-        self.due |= !self.queue.is_empty();
-        self.queue.append(&mut rest);
+        if client != 0
+            && !task.held
+            && let Some(next) = self.queue.iter_mut().find(|task| task.question.client == client)
+        {
+            next.held = false;
+            self.due = true;
+        }
     }
 
-    /// Asks, or gives the task back when it has to wait.
-    fn begin(&mut self, mut task: Box<Task>, poll: &Poll, now: u64) -> Option<Box<Task>> {
-        let url = task.question.urls.get(task.at)?;
-        let of_server = |line: &&mut Box<Line>| line.port == url.port && line.host == url.host;
-        let (mut kept, mut busy) = (None, 0);
-        for line in self.lines.iter_mut().flatten().filter(of_server) {
-            match line.task {
-                Some(_) => busy += 1,
-                None => kept = Some(line),
+    /// Gives lines to those who wait.
+    fn hand_out(&mut self, poll: &Poll, names: &mut relay::Desk, now: u64) {
+        let mut at = 0;
+        while let Some(task) = self.queue.get(at) {
+            let way = match task {
+                task if now >= task.until => Way::None(Fault::Late(task.question.timeout_ms)),
+                task if task.held || !self.has_room() => Way::Wait,
+                task => self.way(task, names, now),
+            };
+            if matches!(way, Way::Wait) {
+                at += 1;
+                continue;
             }
-        }
-        if let Some(line) = kept.filter(|_| !task.fresh) {
-            line.carry(*task);
-            self.due = true;
-            return None;
-        }
-        if busy >= MAX_OF_SERVER {
-            return Some(task);
-        }
-        let url = url.clone();
-        let Some(waker) = &self.waker else { return Some(task) };
-        match self.names.find(&url.host, now, waker) {
-            Lookup::Wait => return Some(task),
-            Lookup::Known(Err(why)) => self.refuse(*task, Fault::Unknown(why), now),
-            Lookup::Known(Ok(list)) => {
-                let Some(n) = self.place(poll) else { return Some(task) };
-                let list = list.into_iter().map(|ip| SocketAddr::new(ip, url.port)).collect();
-                task.fresh = true;
-                match open(poll, n, url.host, list, *task, io::ErrorKind::NotFound) {
-                    Ok(line) => {
-                        if let Some(place) = self.lines.get_mut(n) {
-                            *place = Some(line);
-                        }
+            let before = self.queue.len();
+            let Some(mut task) = self.queue.remove(at) else { return };
+            match way {
+                Way::Wait => {}
+                Way::None(fault) => self.refuse(task, fault, now),
+                Way::Kept(n) => {
+                    if let Some(Some(line)) = self.lines.get_mut(n) {
+                        line.carry(task);
+                        self.due = true;
                     }
-                    Err((task, kind)) => self.refuse(*task, Fault::Unreachable(kind), now),
+                }
+                Way::New(host, list) => {
+                    task.fresh = true;
+                    let n = self.place(poll);
+                    let line = self.open(poll, n, host, list, task, now);
+                    if let Some(place) = self.lines.get_mut(n) {
+                        *place = line;
+                    }
                 }
             }
+            // With a further URL it stands at the front now.
+            at += usize::from(self.queue.len() == before);
         }
-        None
+    }
+
+    /// How a question gets to its server now.
+    fn way(&self, task: &Task, names: &mut relay::Desk, now: u64) -> Way {
+        let Some(url) = task.question.urls.get(task.at) else { return Way::Wait };
+        let (mut kept, mut busy) = (None, 0);
+        for (n, line) in self.lines.iter().enumerate() {
+            match line {
+                Some(line) if line.port != url.port || line.host != url.host => {}
+                Some(line) if line.task.is_some() => busy += 1,
+                Some(_) => kept = Some(n),
+                None => {}
+            }
+        }
+        if let Some(n) = kept.filter(|_| !task.fresh) {
+            return Way::Kept(n);
+        }
+        if busy >= MAX_OF_SERVER {
+            return Way::Wait;
+        }
+        if let Ok(ip) = url.host.parse::<IpAddr>() {
+            return Way::New(url.host.clone(), vec![SocketAddr::new(ip, url.port)]);
+        }
+        let name = format!("{}:{}", url.host, url.port);
+        let known = self.names.iter().find(|(known, until)| known.name == name && now < *until);
+        let found = match known {
+            Some((known, _)) => known.found.clone(),
+            None => match names.ask(&name) {
+                Ok(()) => return Way::Wait,
+                Err(why) => Err(why),
+            },
+        };
+        match found {
+            Ok(list) => Way::New(url.host.clone(), list),
+            Err(why) => Way::None(Fault::Unknown(why)),
+        }
     }
 
     fn has_room(&self) -> bool {
-        let free = |line: &Option<Box<Line>>| line.as_ref().is_none_or(|line| line.task.is_none());
-        self.lines.len() < MAX_LINES || self.lines.iter().any(free)
+        self.lines.len() < MAX_LINES || self.lines.iter().any(is_free)
     }
 
-    /// The number of a free line; one that is kept for later makes room.
-    fn place(&mut self, poll: &Poll) -> Option<usize> {
-        if let Some(n) = self.lines.iter().position(Option::is_none) {
-            return Some(n);
-        }
-        if self.lines.len() < MAX_LINES {
+    /// The number of a free line, which there must be; one that is kept for later makes room.
+    fn place(&mut self, poll: &Poll) -> usize {
+        let unused = self.lines.iter().position(Option::is_none);
+        if unused.is_none() && self.lines.len() < MAX_LINES {
             self.lines.push(None);
-            return Some(self.lines.len() - 1);
         }
-        let idle = |line: &Option<Box<Line>>| line.as_ref().is_some_and(|line| line.task.is_none());
-        let n = self.lines.iter().position(idle)?;
-        let line = self.lines.get_mut(n)?.take()?;
-        self.hang_up(line, poll);
-        Some(n)
+        let n = unused.or_else(|| self.lines.iter().rposition(is_free)).unwrap_or(MAX_LINES);
+        if let Some(line) = self.lines.get_mut(n).and_then(Option::take) {
+            hang_up(line, poll);
+        }
+        n
     }
+
+    /// Connects to the first of `list` that can be tried at all; the others are for later.
+    fn open(
+        &mut self,
+        poll: &Poll,
+        n: usize,
+        host: String,
+        mut list: Vec<SocketAddr>,
+        task: Box<Task>,
+        now: u64,
+    ) -> Option<Box<Line>> {
+        let mut kind = io::ErrorKind::NotFound;
+        while !list.is_empty() {
+            let at = list.remove(0);
+            let connected = TcpStream::connect(at).and_then(|mut stream| {
+                poll.register(&mut stream, Who::Line(u16::try_from(n).unwrap_or(u16::MAX)))?;
+                Ok(stream)
+            });
+            let stream = match connected {
+                Ok(stream) => stream,
+                Err(error) => {
+                    kind = error.kind();
+                    continue;
+                }
+            };
+            let _ = stream.set_nodelay(true);
+            let mut socket = Socket::new(stream);
+            // The poll tells when it is connected.
+            socket.writable = false;
+            let mut line = Box::new(Line {
+                socket,
+                host,
+                port: at.port(),
+                others: list,
+                out: Vec::new(),
+                sent: 0,
+                answers: Answers::default(),
+                task: None,
+                used: false,
+                until: 0,
+            });
+            line.carry(task);
+            return Some(line);
+        }
+        self.refuse(task, Fault::Unreachable(kind), now);
+        None
+    }
+}
+
+/// How a question gets to its server.
+enum Way {
+    /// Not yet.
+    Wait,
+    /// By this line, which is kept.
+    Kept(usize),
+    /// By a new connection to a host, at one of these addresses.
+    New(String, Vec<SocketAddr>),
+    /// Not at all.
+    None(Fault),
+}
+
+/// Whether a line can be given to another server.
+fn is_free(line: &Option<Box<Line>>) -> bool {
+    line.as_ref().is_none_or(|line| line.task.is_none())
+}
+
+fn hang_up(mut line: Box<Line>, poll: &Poll) -> Option<Box<Line>> {
+    poll.deregister(line.socket.source());
+    None
 }
 
 /// The beginning of what was answered, fit for a log line.
@@ -428,50 +499,8 @@ fn quoted(body: &[u8]) -> String {
     if text.is_empty() { String::from("nothing") } else { text }
 }
 
-/// Connects to the first of `list` that can be tried at all; the others are for later.
-fn open(
-    poll: &Poll,
-    n: usize,
-    host: String,
-    mut list: Vec<SocketAddr>,
-    task: Task,
-    mut kind: io::ErrorKind,
-) -> Result<Box<Line>, (Box<Task>, io::ErrorKind)> {
-    while !list.is_empty() {
-        let at = list.remove(0);
-        let connected = TcpStream::connect(at).and_then(|mut stream| {
-            poll.register(&mut stream, Who::Line(u16::try_from(n).unwrap_or(u16::MAX)))?;
-            Ok(stream)
-        });
-        match connected {
-            Ok(stream) => {
-                let _ = stream.set_nodelay(true);
-                let mut socket = Socket::new(stream);
-                // The poll tells when it is connected.
-                socket.writable = false;
-                let mut line = Box::new(Line {
-                    socket,
-                    host,
-                    port: at.port(),
-                    others: list,
-                    out: Vec::new(),
-                    sent: 0,
-                    answers: Answers::default(),
-                    task: None,
-                    used: false,
-                    until: 0,
-                });
-                line.carry(task);
-                return Ok(line);
-            }
-            Err(error) => kind = error.kind(),
-        }
-    }
-    Err((Box::new(task), kind))
-}
-
 impl Line {
-    fn carry(&mut self, task: Task) {
+    fn carry(&mut self, task: Box<Task>) {
         self.out.clear();
         self.sent = 0;
         if let Some(url) = task.question.urls.get(task.at) {

@@ -60,6 +60,9 @@ impl Server {
                     self.world.hooks.on_ready(n, event.readable, event.writable, event.closed);
                 }
             }
+            while let Some(answer) = self.world.relays.answer() {
+                self.world.hooks.found(&answer, self.world.now);
+            }
         }
     }
 }

@@ -31,6 +31,7 @@ impl Server {
     /// Calls those whose addresses have been found.
     pub(super) fn on_names(&mut self) {
         while let Some(answer) = self.world.relays.answer() {
+            self.world.hooks.found(&answer, self.world.now);
             for (stream, to) in self.world.forwards_finding(&answer.name) {
                 let none =
                     |why: &str| (format!("its address is not found: {why}; check name and DNS"), RETRY_MS);

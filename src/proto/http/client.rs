@@ -16,8 +16,6 @@ use std::fmt;
 pub const MAX_HEAD: usize = 8 << 10;
 /// Longest body of an answer in bytes.
 pub const MAX_BODY: usize = 16 << 10;
-/// Header lines of an answer at most.
-const MAX_HEADERS: usize = 64;
 
 /// Appends a request to `out`: a POST of JSON, or without a body a GET. `authority` and `path` come from a URL that was
 /// checked: they hold neither spaces nor line ends.
@@ -88,17 +86,18 @@ enum Left {
 /// Reads the answers of one connection.
 #[derive(Debug, Default)]
 pub struct Answers {
-    /// The head, later a line between chunks, as far as it is there.
+    /// A line of the head, or one between chunks, as far as it is there.
     line: Vec<u8>,
-    /// Bytes of heads and lines of this answer.
+    /// Bytes of all lines of this answer.
     lines: usize,
+    head: Option<Head>,
     body: Option<(Answer, Left)>,
 }
 
 impl Answers {
     /// Whether nothing of an answer has come.
     pub fn is_idle(&self) -> bool {
-        self.line.is_empty() && self.body.is_none()
+        self.line.is_empty() && self.head.is_none() && self.body.is_none()
     }
 
     /// Takes from `input` up to the end of the next answer. `Ok(None)`: all was taken, more is needed.
@@ -162,7 +161,7 @@ impl Answers {
     pub fn end(&mut self) -> Result<Option<Answer>, AnswerError> {
         match &self.body {
             Some((_, Left::ToClose)) => Ok(self.finish()),
-            None if self.line.is_empty() => Ok(None),
+            _ if self.is_idle() => Ok(None),
             _ => Err(AnswerError::Cut),
         }
     }
@@ -174,72 +173,87 @@ impl Answers {
 
     /// Takes a head; true when it is there, or was one that is skipped.
     fn head(&mut self, input: &mut &[u8]) -> Result<bool, AnswerError> {
-        loop {
-            if !take_line(&mut self.line, &mut self.lines, input)? {
-                return Ok(false);
-            }
-            if self.line.ends_with(b"\n\r\n") || self.line.ends_with(b"\n\n") {
-                break;
+        while take_line(&mut self.line, &mut self.lines, input)? {
+            let line = std::mem::take(&mut self.line);
+            let line = line.trim_ascii_end();
+            match &mut self.head {
+                None => self.head = Some(Head::first(line).ok_or(AnswerError::Malformed)?),
+                Some(head) if !line.is_empty() => head.add(line).ok_or(AnswerError::Malformed)?,
+                Some(_) => {
+                    self.body = self.head.take().map(Head::body).transpose()?.flatten();
+                    return Ok(true);
+                }
             }
         }
-        let head = std::mem::take(&mut self.line);
-        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-        let mut parsed = httparse::Response::new(&mut headers);
-        if !parsed.parse(&head).is_ok_and(|status| status.is_complete()) {
-            return Err(AnswerError::Malformed);
-        }
-        let status = parsed.code.unwrap_or(0);
-        let framing = Framing::of(parsed.headers)?;
-        let left = match (status, framing) {
-            (100 | 102..=199, _) => return Ok(true),
-            (0..=199, _) => return Err(AnswerError::Malformed),
-            (204 | 304, _) => Left::Length(0),
-            (_, Framing { chunked: true, .. }) => Left::Size,
-            (_, Framing { length: Some(n), .. }) if n > MAX_BODY as u64 => return Err(AnswerError::TooLong),
-            (_, Framing { length: Some(n), .. }) => Left::Length(usize::try_from(n).unwrap_or(usize::MAX)),
-            _ => Left::ToClose,
-        };
-        let lives = if parsed.version == Some(1) { !framing.close } else { framing.keep };
-        let keep_alive =
-            lives && !matches!(left, Left::ToClose) && !(framing.chunked && framing.length.is_some());
-        self.body = Some((Answer { status, body: Vec::new(), keep_alive }, left));
-        Ok(true)
+        Ok(false)
     }
 }
 
-/// What the header lines say of the body's end and the connection's.
-#[derive(Debug, Default, Clone, Copy)]
-struct Framing {
+/// What a head says of the answer, of its body's end and of the connection's.
+#[derive(Debug, Default)]
+struct Head {
+    status: u16,
     chunked: bool,
     length: Option<u64>,
+    /// The connection ends with the answer.
     close: bool,
-    keep: bool,
 }
 
-impl Framing {
-    fn of(headers: &[httparse::Header<'_>]) -> Result<Framing, AnswerError> {
-        let mut framing = Framing::default();
-        for header in headers {
-            let value = std::str::from_utf8(header.value).unwrap_or_default().trim();
-            let has = |word: &str| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word));
-            if header.name.eq_ignore_ascii_case("content-length") {
-                let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-                let length = value.parse::<u64>().ok().filter(|_| digits).ok_or(AnswerError::Malformed)?;
-                if framing.length.replace(length).is_some_and(|before| before != length) {
-                    return Err(AnswerError::Malformed);
-                }
-            } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
-                // No other coding was asked for.
-                if !value.eq_ignore_ascii_case("chunked") || std::mem::replace(&mut framing.chunked, true) {
-                    return Err(AnswerError::Malformed);
-                }
-            } else if header.name.eq_ignore_ascii_case("connection") {
-                framing.close |= has("close");
-                framing.keep |= has("keep-alive");
-            }
-        }
-        Ok(framing)
+impl Head {
+    /// The status line.
+    fn first(line: &[u8]) -> Option<Head> {
+        let (version, rest) = line.strip_prefix(b"HTTP/1.")?.split_first()?;
+        let (status, rest) = rest.strip_prefix(b" ")?.split_at_checked(3)?;
+        let good = matches!(version, b'0' | b'1') && matches!(rest.first(), None | Some(b' '));
+        let status = number(status).filter(|_| good)? as u16;
+        Some(Head { status, close: *version == b'0', ..Head::default() })
     }
+
+    /// A header line; `None` if it cannot be one.
+    fn add(&mut self, line: &[u8]) -> Option<()> {
+        let (name, value) = line.split_at_checked(line.iter().position(|byte| *byte == b':')?)?;
+        let value = value.get(1..)?.trim_ascii();
+        if name.is_empty() || !name.iter().all(u8::is_ascii_graphic) {
+            return None;
+        }
+        if name.eq_ignore_ascii_case(b"content-length") {
+            let length = number(value)?;
+            return (self.length.replace(length).unwrap_or(length) == length).then_some(());
+        }
+        if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            // No other coding was asked for.
+            let twice = std::mem::replace(&mut self.chunked, true);
+            return (value.eq_ignore_ascii_case(b"chunked") && !twice).then_some(());
+        }
+        if name.eq_ignore_ascii_case(b"connection") {
+            let has = |word: &[u8]| {
+                value.split(|b| *b == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(word))
+            };
+            self.close = has(b"close") || self.close && !has(b"keep-alive");
+        }
+        Some(())
+    }
+
+    /// The answer and how its body ends; `None` for an answer that only precedes another.
+    fn body(self) -> Result<Option<(Answer, Left)>, AnswerError> {
+        let left = match (self.status, self.length) {
+            (100 | 102..=199, _) => return Ok(None),
+            (0..=199, _) => return Err(AnswerError::Malformed),
+            (204 | 304, _) => Left::Length(0),
+            _ if self.chunked => Left::Size,
+            (_, Some(n)) if n > MAX_BODY as u64 => return Err(AnswerError::TooLong),
+            (_, Some(n)) => Left::Length(n as usize),
+            (_, None) => Left::ToClose,
+        };
+        let ends = self.close || matches!(left, Left::ToClose) || self.chunked && self.length.is_some();
+        Ok(Some((Answer { status: self.status, body: Vec::new(), keep_alive: !ends }, left)))
+    }
+}
+
+/// A number of digits alone, below 10^15.
+fn number(digits: &[u8]) -> Option<u64> {
+    let good = (1..=15).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    good.then(|| digits.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
 }
 
 /// Adds what `input` has up to the end of its first line; true when the end is there.
