@@ -23,6 +23,8 @@ use std::rc::Rc;
 /// How long a connection may go on without publishing or playing anything: an encoder that stopped may publish
 /// again on the same connection within this time.
 const IDLE_MS: u64 = 180_000;
+/// How long who was asked to connect anew to a new process may take, in milliseconds.
+const MOVE_MS: u64 = 10_000;
 /// Characters of a peer's words that go into a log line.
 const QUOTED: usize = 128;
 /// Why a client goes that the operator wants gone.
@@ -191,6 +193,7 @@ impl RtmpPeer {
             Job::None { .. } if self.home.is_none() => {
                 Some((since.saturating_add(patience), "no RTMP connect in time (handshake_timeout)"))
             }
+            Job::None { since, .. } if world.replaced => Some((since.saturating_add(MOVE_MS), REPLACED)),
             Job::None { since, .. } => {
                 Some((since.saturating_add(IDLE_MS), "it neither published nor played anything"))
             }
@@ -651,13 +654,29 @@ pub fn viewer_over(conn: &mut Conn, world: &mut World) {
     }
 }
 
+/// The server is about to go. A client that can be asked to connect anew is; it leaves when it is ready. True if it is
+/// one of those.
+pub fn send_away(conn: &mut Conn, world: &mut World) -> bool {
+    let Role::Rtmp(peer) = &mut conn.role else { return false };
+    let asked = peer.session.ask_to_reconnect(conn.out.buffer());
+    if asked {
+        log::debug!(target: "rtmp", "{} {}: asked to connect anew", conn.tag(), conn.peer);
+        world.mark(conn);
+    }
+    asked
+}
+
 /// Another process has taken over. Publishers and those who wait for a stream are cut off without a word of refusal, so
-/// that they come back; viewers get what is left; who has asked for nothing yet may do so.
+/// that they come back, or asked to, if they know what that means; viewers get what is left; who has asked for nothing yet
+/// may do so.
 pub fn replaced(conn: &mut Conn, world: &mut World) {
+    let asked = send_away(conn, world);
     let Role::Rtmp(peer) = &conn.role else { return };
     if let Job::Publishing { .. } | Job::Waiting { .. } | Job::Asking(_) = peer.job {
         conn.drop_job(world, REPLACED);
-        world.close(conn, REPLACED);
+        if !asked {
+            world.close(conn, REPLACED);
+        }
     }
 }
 

@@ -29,6 +29,7 @@ mod page;
 mod players;
 mod process;
 mod proxy;
+mod reconnect;
 mod relay;
 mod reload;
 mod samples;

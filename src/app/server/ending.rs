@@ -4,9 +4,11 @@
 //!   Running ─SIGQUIT─► Announced ─grace_start_wait─► Draining ─the last is gone─► Lingering ─grace_final_wait─► Stopped
 //! ```
 //!
-//! A further SIGQUIT goes on to the next step at once.
+//! Who is there when it drains is asked to connect anew, if it knows what that means (Enhanced RTMP): by then this address
+//! leads elsewhere. A further SIGQUIT goes on to the next step at once.
 
 use super::{Server, State};
+use crate::app::rtmp;
 use crate::app::world::Timer;
 
 /// How long a drain waits for connections to end, in milliseconds.
@@ -30,6 +32,11 @@ impl Server {
         match self.state {
             State::Announced => {
                 (0..self.listeners.len()).for_each(|n| self.close(n));
+                for id in self.conns.ids() {
+                    if let Some(conn) = self.conns.get_mut(id) {
+                        rtmp::send_away(conn, &mut self.world);
+                    }
+                }
                 self.drain_now();
             }
             State::Running | State::Draining | State::Lingering | State::Stopped => {

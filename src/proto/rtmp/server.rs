@@ -1,4 +1,4 @@
-//! The server's end of an RTMP connection.   Spec: Adobe RTMP 1.0, sections 5 and 7.
+//! The server's end of an RTMP connection.   Spec: Adobe RTMP 1.0, sections 5 and 7; Enhanced RTMP v2, reconnecting.
 //!
 //! In: any split of the peer's bytes.  Out: events for the application, and bytes to send, appended to the
 //! caller's buffer. What needs no decision (acknowledgements, pings, `createStream`, the small talk of encoders)
@@ -28,6 +28,9 @@ use std::net::Ipv4Addr;
 
 /// `createStream` calls on one connection at most.
 pub const MAX_STREAMS: u32 = 64;
+/// In `capsEx` of `connect` and its answer: that side knows the request to connect anew. Enhanced RTMP v2, "Enhancing
+/// NetConnection connect Command".
+pub const CAN_RECONNECT: u32 = 1;
 /// What is in force until a peer says otherwise, section 5.4.1.
 const FIRST_CHUNK_SIZE: u32 = 128;
 
@@ -61,6 +64,8 @@ pub struct Connect {
     pub flash_ver: Option<String>,
     /// Servers that a stream to be published has come through, as one of them says.
     pub via: Option<String>,
+    /// It can be asked to connect anew: [`CAN_RECONNECT`] in its `capsEx`.
+    pub reconnects: bool,
     /// 0 for AMF0, 3 for AMF3.
     pub object_encoding: f64,
     tid: f64,
@@ -180,6 +185,8 @@ pub struct ServerSession {
     acks: AckWindow,
     received: u64,
     next_msid: u32,
+    /// It can be asked to connect anew, and was not yet.
+    reconnects: bool,
     job: Job,
     parts: Option<Box<Aggregate>>,
 }
@@ -194,6 +201,7 @@ impl ServerSession {
             acks: AckWindow::new(0),
             received: 0,
             next_msid: 1,
+            reconnects: false,
             job: Job::None,
             parts: None,
         }
@@ -443,11 +451,16 @@ impl ServerSession {
         }
         self.reply(out).control(kind::SET_CHUNK_SIZE, &settings.chunk_size.to_be_bytes());
         self.chunk_size = settings.chunk_size;
-        let properties = Value::object([
+        self.reconnects = connect.reconnects;
+        let mut properties = vec![
             ("fmsVer", Value::string("FMS/3,5,3,888")),
             ("capabilities", Value::Number(127.0)),
             ("mode", Value::Number(1.0)),
-        ]);
+        ];
+        if connect.reconnects {
+            properties.push(("capsEx", Value::Number(f64::from(CAN_RECONNECT))));
+        }
+        let properties = Value::object(properties);
         let version = Value::string(env!("CARGO_PKG_VERSION"));
         let status = Value::object([
             ("level", Value::string("status")),
@@ -459,6 +472,17 @@ impl ServerSession {
         let mut reply = self.reply(out);
         reply.command(0, "_result", connect.tid, &[properties, status]);
         reply.command(0, "onBWDone", 0.0, &[Value::Null]);
+    }
+
+    /// Asks a client that knows how to connect anew, to the same URL, and to leave then; false when it does not know, or
+    /// was asked before. Enhanced RTMP v2, "Reconnect Request".
+    pub fn ask_to_reconnect(&mut self, out: &mut Vec<u8>) -> bool {
+        let asks = std::mem::take(&mut self.reconnects);
+        if asks {
+            let code = "NetConnection.Connect.ReconnectRequest";
+            self.reply(out).status(0, Level::Status, code, "The server is about to end.");
+        }
+        asks
     }
 
     /// Refuses a connect, with the reason. Close the connection after the bytes are sent.
@@ -530,13 +554,15 @@ enum Progress {
 fn connect(command: &Command) -> Connect {
     let object = command.args.first();
     let text = |key: &str| object.and_then(|o| o.get(key)).and_then(Value::as_str).map(str::to_owned);
+    let number = |key: &str| object.and_then(|o| o.get(key)).and_then(Value::as_f64).unwrap_or(0.0);
     Connect {
         app: text("app").unwrap_or_default(),
         tc_url: text("tcUrl"),
         page_url: text("pageUrl"),
         flash_ver: text("flashVer"),
         via: text("via"),
-        object_encoding: object.and_then(|o| o.get("objectEncoding")).and_then(Value::as_f64).unwrap_or(0.0),
+        reconnects: number("capsEx") as u32 & CAN_RECONNECT != 0,
+        object_encoding: number("objectEncoding"),
         tid: command.tid,
     }
 }

@@ -457,3 +457,27 @@ fn our_client_hears_why_it_was_refused() {
     };
     assert_eq!(heard, Some(expect));
 }
+
+#[test]
+fn who_can_connect_anew_is_told_so_and_asked_to_once() {
+    let number = Value::Number;
+    for (caps, can) in [
+        (number(1.0), true),
+        (number(15.0), true),
+        (number(14.0), false),
+        (number(-1.0), false),
+        (number(f64::NAN), false),
+        (Value::string("1"), false),
+    ] {
+        let mut peer = Peer::greeted();
+        let object = Value::object([("app", Value::string("live")), ("capsEx", caps)]);
+        peer.say(0, "connect", 1.0, &[object]).unwrap();
+        let told = commands(&peer.out).iter().any(|(_, c)| c.args.iter().any(|a| a.get("capsEx").is_some()));
+        assert_eq!(told, can);
+        assert_eq!(peer.session.ask_to_reconnect(&mut peer.out), can);
+        assert!(!peer.session.ask_to_reconnect(&mut peer.out), "a second time");
+        let asked = "onStatus NetConnection.Connect.ReconnectRequest";
+        assert_eq!(spoken(&peer.out).iter().filter(|said| *said == asked).count(), usize::from(can));
+    }
+    assert!(!Peer::greeted().session.ask_to_reconnect(&mut Vec::new()), "before connect");
+}

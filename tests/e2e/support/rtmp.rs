@@ -99,8 +99,13 @@ impl Rtmp {
     /// Begins to play a stream of `live`; nothing is read.
     pub(crate) fn play(port: u16, stream: &str) -> Rtmp {
         let mut rtmp = Rtmp::live(port);
-        rtmp.command(rtmp.stream, &[Amf::Text("play"), Amf::Number(3.0), Amf::Null, Amf::Text(stream)]);
+        rtmp.ask_play(stream);
         rtmp
+    }
+
+    /// Asks to play, without waiting for the answer.
+    pub(crate) fn ask_play(&mut self, stream: &str) {
+        self.command(self.stream, &[Amf::Text("play"), Amf::Number(3.0), Amf::Null, Amf::Text(stream)]);
     }
 
     /// Sends the tags of an FLV file as they are, without waiting for their time.
