@@ -168,3 +168,48 @@ fn what_cannot_be_read_is_told_in_a_sentence() {
     }
     std::fs::remove_dir_all(&dir).unwrap();
 }
+
+/// Where recordings and segments are to go is looked at as who will write there, and nothing is made by looking.
+#[test]
+fn directories_that_cannot_be_made_are_told_with_what_is_in_the_way() {
+    let dir = std::env::temp_dir().join(format!("runnel-trees-{}", std::process::id()));
+    let mode = |name: &str, mode: u32| {
+        std::fs::create_dir_all(dir.join(name)).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(dir.join(name), mode).unwrap();
+    };
+    mode("open", 0o777);
+    mode("shut", 0o555);
+    let is_root = std::fs::write(dir.join("shut/x"), "").is_ok();
+    let conf = dir.join("runnel.conf");
+    let test = |below: &str, more: &str, uid: Option<u32>| {
+        let path = dir.join(below).display().to_string();
+        let text = format!("{more} vhost v {{ dvr {{ enabled on;\ndvr_path {path}/a/b/[stream].flv; }} }}");
+        std::fs::write(&conf, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_runnel"));
+        command.arg("-t").arg("-c").arg(&conf).current_dir("/").env_clear();
+        if let Some(uid) = uid {
+            std::os::unix::process::CommandExt::uid(&mut command, uid);
+        }
+        command.output()
+    };
+    let refused = |out: Output| {
+        let shut = dir.join("shut").display().to_string();
+        let told = format!("runnel.conf:2: error: `dvr_path`: {shut}/a/b cannot be made: {shut} may not be");
+        assert!(out.status.code() == Some(1) && said(&out).contains(&told), "{}", said(&out));
+    };
+    if is_root {
+        // Whoever it becomes writes, not root. Root itself may.
+        refused(test("shut", "user 65534:65534;", None).unwrap());
+        assert!(test("shut", "", None).unwrap().status.success());
+        assert!(test("open", "user 65534:65534;", None).unwrap().status.success());
+    }
+    match test("shut", "", is_root.then_some(65534)) {
+        Ok(out) => refused(out),
+        Err(error) => assert!(is_root, "{error}"),
+    }
+    let out = test("open", "", None).unwrap();
+    assert!(out.status.success(), "{}", said(&out));
+    assert!(!dir.join("open/a").exists() && !dir.join("shut/a").exists());
+    std::fs::remove_dir_all(&dir).unwrap();
+}

@@ -2,8 +2,10 @@
 //! by `-t`, and read again at a reload.
 
 use crate::conf::schema::Context;
-use crate::conf::{self, Config, Loaded, LogTank, MAX_FILE};
+use crate::conf::{self, Config, HlsStorage, Loaded, LogTank, MAX_FILE};
+use crate::media::dvr::names::Template;
 use crate::net::{files, log, memory, sys};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The places that a configuration is made from.
@@ -110,17 +112,73 @@ pub fn faults(loaded: &Loaded) -> Vec<String> {
     if let Some(access) = &config.log.access {
         tell("access_log", write_fault(&base.join(access)));
     }
-    if let Some(user) = &config.user {
-        tell(
-            "user",
-            match super::service::find_user(user) {
-                Ok((user, group)) if sys::is_root() || sys::runs_as(user, group) => None,
-                Ok(_) => Some(String::from("only root can become another user")),
-                Err(why) => Some(why),
-            },
-        );
+    let user = config.user.as_deref().map(super::service::find_user);
+    match user {
+        Some(Ok((user, group))) if !sys::is_root() && !sys::runs_as(user, group) => {
+            tell("user", Some(String::from("only root can become another user")));
+        }
+        Some(Err(ref why)) => tell("user", Some(why.clone())),
+        _ => {}
     }
+    trees(loaded, &base, user.and_then(Result::ok), &mut faults);
     faults
+}
+
+/// The directories that are made when there is something to write to them.
+fn trees(loaded: &Loaded, base: &Path, user: Option<(u32, u32)>, faults: &mut Vec<String>) {
+    let (config, effective) = (&loaded.config, &loaded.effective);
+    let mut look = |dir: &str, (context, name): (Context, &str), vhost: &str| {
+        if let Some(fault) = tree_fault(&base.join(dir), user) {
+            let origin = effective.origin_in(vhost, context, name);
+            faults.push(format!("{origin}: error: `{name}`: {fault}"));
+        }
+    };
+    for vhost in &config.vhosts {
+        if vhost.dvr.enabled {
+            look(Template::new(&vhost.dvr.path).root(), (Context::Dvr, "dvr_path"), &vhost.name);
+        }
+        if vhost.hls.enabled && vhost.hls.storage != HlsStorage::Ram {
+            look(&vhost.hls.path, (Context::Hls, "hls_path"), &vhost.name);
+            if let Some(keys) = vhost.hls.key_file_path.as_ref().filter(|_| vhost.hls.keys) {
+                look(keys, (Context::Hls, "hls_key_file_path"), &vhost.name);
+            }
+        }
+    }
+    if let Some(dir) = config.ff_log.dir.as_ref().filter(|_| config.vhosts.iter().any(|v| !v.jobs.is_empty()))
+    {
+        look(dir, (Context::Root, "ff_log_dir"), "");
+    }
+}
+
+/// Why no file can be made below a directory that is made if it is not there; `user` is who is to write there.
+fn tree_fault(dir: &Path, user: Option<(u32, u32)>) -> Option<String> {
+    let dir = dir.components().as_path();
+    let there = dir.ancestors().find(|above| above.as_os_str().is_empty() || above.exists())?;
+    let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
+    let data = std::fs::metadata(there).ok()?;
+    // Root, who looks, may write where the one that it becomes may not.
+    let may = |(user, group)| {
+        let shift = if data.uid() == user {
+            6
+        } else if data.gid() == group {
+            3
+        } else {
+            0
+        };
+        user == 0 || data.mode() >> shift & 3 == 3
+    };
+    let fault = if !data.is_dir() {
+        "is not a directory"
+    } else if !sys::may_write(there) || !user.filter(|_| sys::is_root()).is_none_or(may) {
+        "may not be written to"
+    } else {
+        return None;
+    };
+    Some(if there == dir {
+        format!("{} {fault}", there.display())
+    } else {
+        format!("{} cannot be made: {} {fault}", dir.display(), there.display())
+    })
 }
 
 /// Why the file cannot be written, if it cannot.

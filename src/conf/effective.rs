@@ -74,6 +74,20 @@ impl Effective {
             |s: &&Setting| s.name == name && self.blocks.get(s.block).is_some_and(|b| b.context == context);
         self.settings.iter().find(here).map_or(Origin::Default, |s| s.origin.clone())
     }
+
+    /// Where the directive `name` in the block of `context` of a vhost was set, or if it was not, where that block is
+    /// enabled.
+    pub fn origin_in(&self, vhost: &str, context: Context, name: &str) -> Origin {
+        let in_vhost = |block: &Block| {
+            let parent = self.blocks.get(block.parent).and_then(|parent| parent.name.as_deref());
+            block.context == context && parent.unwrap_or_default() == vhost
+        };
+        let set = |name: &str| {
+            let is_it = |s: &&Setting| s.name == name && self.blocks.get(s.block).is_some_and(in_vhost);
+            self.settings.iter().find(is_it)
+        };
+        set(name).or_else(|| set("enabled")).map_or(Origin::Default, |s| s.origin.clone())
+    }
 }
 
 /// The column at which origins begin, where the line is not longer.
