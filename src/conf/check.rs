@@ -325,10 +325,9 @@ impl<'a> Checker<'a, '_, '_, '_> {
     /// A directive that is not in the table for this place.
     fn foreign(&mut self, context: Context, node: &Node<'_>) {
         let name = clip(node.name.text);
-        if srs::has(context, node) {
-            if !srs::is_quiet(context, node) {
-                let message = format!("`{name}` is known but not in this build; it has no effect");
-                self.reports.warn(node.name.span, message, srs::reason(node.name.text).map(str::to_owned));
+        if let Some(why) = srs::reason(context, node.name.text).filter(|_| srs::has(context, node)) {
+            if !srs::is_quiet(node) {
+                self.reports.warn(node.name.span, srs::no_effect(&name, why), None);
             }
             return;
         }

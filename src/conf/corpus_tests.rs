@@ -70,3 +70,17 @@ fn the_corpus_has_every_directive_of_srs_and_every_old_form() {
         wanted.into_iter().filter(|(b, n)| !has.contains(&((*b).to_owned(), (*n).to_owned()))).collect();
     assert!(missing.is_empty(), "not in tests/conf/srs: {missing:#?}");
 }
+
+/// Every reason for which a directive has no effect is told by one of the files beside.
+#[test]
+fn every_reason_is_told_in_a_file() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conf/srs");
+    let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let told: String = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    let silent: Vec<_> =
+        srs::reasons().filter(|why| !told.contains(&format!("` has no effect because {why}\n"))).collect();
+    assert!(silent.is_empty(), "nowhere in tests/conf/srs: {silent:#?}");
+}

@@ -63,10 +63,9 @@ impl<'a> Environment<'a> {
                         reports.warn(here, message, None);
                     }
                     None => {
-                        if is_of_srs(rest) && !matches!(value.trim(), "off" | "0") {
-                            let message =
-                                format!("`{name}` is known but not in this build; it has no effect");
-                            reports.warn(here, message, None);
+                        let why = why_of_srs(rest).filter(|_| !matches!(value.trim(), "off" | "0"));
+                        if let Some(why) = why {
+                            reports.warn(here, srs::no_effect(name, why), None);
                         }
                     }
                 }
@@ -109,13 +108,14 @@ fn prefix(context: Context) -> String {
     context_path(context).iter().map(|part| format!("{}_", part.to_ascii_uppercase())).collect()
 }
 
-/// Whether SRS has a block that the variable's name begins with.
-fn is_of_srs(rest: &str) -> bool {
-    let starts = |context: Context| {
-        let Some(name) = rest.strip_prefix(&prefix(context)) else { return false };
-        srs::names(context).any(|block| name.starts_with(&format!("{}_", block.to_ascii_uppercase())))
+/// Why the variable has no effect, if its name begins with a block of SRS.
+fn why_of_srs(rest: &str) -> Option<&'static str> {
+    let why = |context: Context| {
+        let name = rest.strip_prefix(&prefix(context))?;
+        let is_it = |block: &&str| name.starts_with(&format!("{}_", block.to_ascii_uppercase()));
+        srs::reason(context, srs::names(context).find(is_it)?)
     };
-    starts(Context::Root) || starts(Context::Vhost)
+    why(Context::Root).or_else(|| why(Context::Vhost))
 }
 
 fn suggestion(rest: &str) -> String {

@@ -31,8 +31,9 @@ pub fn explain(name: &str) -> Result<String, String> {
         return Ok(out);
     }
     let name = clip(name);
-    if Context::ALL.iter().any(|&c| srs::knows(c, &name)) || srs::home(&name).is_some() {
-        return Err(format!("`{name}` is a directive of SRS that is not in this build; it has no effect"));
+    let of_srs = srs::home(&name).unwrap_or(&name);
+    if let Some(why) = Context::ALL.iter().find_map(|&c| srs::reason(c, of_srs)) {
+        return Err(format!("{}; it is a directive of SRS", srs::no_effect(&name, why)));
     }
     let mut names = Context::ALL.into_iter().flat_map(|c| schema::directives(c).iter().map(|d| d.name));
     let near = nearest(&name, &mut names).map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();

@@ -180,13 +180,15 @@ fn what_is_wrong_in_the_environment_is_told_by_the_variables_name() {
         ("SRS_HTTP_API_ENABLED", "on"),
         ("SRS_VHOST_HLS_HLS_FRAGMENT", "10"),
         ("SRS_THREADS", "1"),
+        ("SRS_RTC_SERVER_ENABLED", "on"),
     ];
     let loaded = with("vhost a { }", &[], &env).unwrap();
     let told = lines(&loaded.warnings);
     let expected = [
         "environment RUNNEL_VHOST_PLAY_GOP_CACH:1:1: `RUNNEL_VHOST_PLAY_GOP_CACH` names no directive; did you mean `RUNNEL_VHOST_PLAY_GOP_CACHE`?",
         "environment RUNNEL_X:1:1: `RUNNEL_X` names no directive",
-        "environment SRS_THREADS:1:1: `threads` is known but not in this build; it has no effect",
+        "environment SRS_THREADS:1:1: `threads` has no effect because it is about the insides of SRS",
+        "environment SRS_RTC_SERVER_ENABLED:1:1: `SRS_RTC_SERVER_ENABLED` has no effect because WebRTC is not built in",
     ];
     for line in expected {
         assert!(told.iter().any(|t| t == line), "{told:#?}");

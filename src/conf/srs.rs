@@ -6,101 +6,84 @@
 use super::parse::Node;
 use super::schema::Context;
 
-/// When a directive without effect passes without a warning, because runnel does what it asks anyway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Quiet {
-    Never,
-    /// When its only argument is this.
-    At(&'static str),
-    /// When it is a block that does not say `enabled on`, which is off in SRS.
-    Off,
-}
-
-use Quiet::{At, Never, Off};
-
-/// Directives by the block they stand in.
-static KNOWN: &[(Context, &[(&str, Quiet)])] = &[
+/// Why directives have no effect, and which those are in which block.
+static KNOWN: &[(&str, &[(Context, &str)])] = &[
+    ("WebRTC is not built in", &[(Context::Root, "rtc_server"), (Context::Vhost, "nack rtc twcc")]),
+    ("SRT is not built in", &[(Context::Root, "srt_server"), (Context::Vhost, "srt")]),
+    ("RTSP is not built in", &[(Context::Root, "rtsp_server"), (Context::Vhost, "rtsp")]),
     (
-        Context::Root,
-        &[
-            ("asprocess", At("off")),
-            ("auto_reload_for_docker", Never),
-            ("circuit_breaker", Off),
-            ("disable_daemon_for_docker", Never),
-            ("empty_ip_ok", Never),
-            ("env_only", At("off")),
-            ("exporter", Off),
-            ("first_wait_for_qlv", Never),
-            ("in_docker", Never),
-            ("is_full", At("off")),
-            ("pithy_print", Never),
-            ("query_latest_version", At("off")),
-            ("rtc_server", Off),
-            ("rtmps", Off),
-            ("rtsp_server", Off),
-            ("server_id", Never),
-            ("srt_server", Off),
-            ("stats", Never),
-            ("stream_caster", Off),
-            ("tcmalloc_release_rate", Never),
-            ("tencentcloud_apm", Off),
-            ("tencentcloud_cls", Off),
-            ("threads", Never),
-        ],
+        "TLS is not built in; a proxy in front can do it",
+        &[(Context::Root, "rtmps"), (Context::HttpServer, "https"), (Context::HttpApi, "https")],
     ),
-    (Context::Heartbeat, &[("ports", At("off"))]),
-    (Context::HttpServer, &[("https", Off)]),
-    (Context::HttpApi, &[("https", Off)]),
-    (Context::RawApi, &[("allow_query", At("off")), ("allow_update", At("off"))]),
+    ("streams are pushed by RTMP alone", &[(Context::Root, "stream_caster")]),
+    ("of segments only those of HLS are made", &[(Context::Vhost, "dash hds")]),
+    ("only Flash players could use it", &[(Context::Vhost, "bandcheck")]),
     (
-        Context::Vhost,
+        "nobody outside is asked or told",
+        &[(Context::Root, "first_wait_for_qlv query_latest_version tencentcloud_apm tencentcloud_cls")],
+    ),
+    (
+        "`daemon` and `inotify_auto_reload` mean the same in a container",
+        &[(Context::Root, "auto_reload_for_docker disable_daemon_for_docker in_docker")],
+    ),
+    ("it is about the insides of SRS", &[(Context::Root, "circuit_breaker tcmalloc_release_rate threads")]),
+    ("the HTTP API has all figures, also as `/metrics`", &[(Context::Root, "exporter stats")]),
+    (
+        "it is always on here",
         &[
-            ("atc", At("off")),
-            ("atc_auto", At("off")),
-            ("bandcheck", Off),
-            ("cluster", Never),
-            ("dash", Off),
-            ("debug_srs_upnode", Never),
-            ("hds", Off),
-            ("mix_correct", At("off")),
-            ("mode", At("local")),
-            ("mr", Off),
-            ("nack", Off),
-            ("origin", Never),
-            ("reduce_sequence_header", At("off")),
-            ("rtc", Off),
-            ("rtsp", Off),
-            ("send_min_interval", At("0")),
-            ("srt", Off),
-            ("token_traverse", At("off")),
-            ("twcc", Off),
-            ("vhost", Never),
+            (Context::Root, "empty_ip_ok"),
+            (Context::Vhost, "reduce_sequence_header"),
+            (Context::Play, "reduce_sequence_header"),
+            (Context::Publish, "parse_sps try_annexb_first"),
         ],
     ),
     (
-        Context::Play,
-        &[
-            ("atc", At("off")),
-            ("atc_auto", At("off")),
-            ("mix_correct", At("off")),
-            ("mw_msgs", Never),
-            ("reduce_sequence_header", At("off")),
-            ("send_min_interval", At("0")),
-        ],
+        "times are put right once, for all viewers",
+        &[(Context::Vhost, "atc atc_auto mix_correct"), (Context::Play, "atc atc_auto mix_correct")],
     ),
     (
-        Context::Publish,
-        &[
-            ("kickoff_for_idle", At("0")),
-            ("mr", At("off")),
-            ("mr_latency", Never),
-            ("parse_sps", Never),
-            ("try_annexb_first", Never),
-        ],
+        "`mw_latency` and `min_latency` alone say when is sent",
+        &[(Context::Vhost, "send_min_interval"), (Context::Play, "mw_msgs send_min_interval")],
     ),
-    (Context::Forward, &[("backend", Never)]),
-    (Context::Hls, &[("hls_dts_directly", At("on")), ("hls_nb_notify", Never)]),
+    ("all that has come is read at once", &[(Context::Vhost, "mr"), (Context::Publish, "mr mr_latency")]),
+    ("a publisher may go on without viewers", &[(Context::Publish, "kickoff_for_idle")]),
+    ("`pithy_print_ms` is for all", &[(Context::Root, "pithy_print")]),
+    ("the id is a new one at each start", &[(Context::Root, "server_id")]),
+    ("the option `-e` is for this", &[(Context::Root, "env_only")]),
+    ("it only marks a sample of SRS", &[(Context::Root, "is_full")]),
+    ("the server does not end with who started it", &[(Context::Root, "asprocess")]),
+    ("the API changes no directives", &[(Context::RawApi, "allow_query allow_update")]),
+    ("ports are not told", &[(Context::Heartbeat, "ports")]),
+    ("streams go to each `destination`; nobody is asked for more", &[(Context::Forward, "backend")]),
+    ("times are the encoder's, as with `on`", &[(Context::Hls, "hls_dts_directly")]),
+    ("16 KiB of the answer are read, and nothing is kept", &[(Context::Hls, "hls_nb_notify")]),
+    (
+        "edges are not built in",
+        &[(Context::Vhost, "cluster debug_srs_upnode mode origin token_traverse vhost")],
+    ),
 ];
+
+/// Directives that pass without a warning when their only argument is this word, since that is what happens anyway;
+/// without a word, when they are blocks that do not say `enabled on`, which is off in SRS.
+static QUIET: &[(&str, &str)] = &[
+    (
+        "",
+        "bandcheck circuit_breaker dash exporter hds https mr nack rtc rtc_server rtmps rtsp rtsp_server srt srt_server \
+         stream_caster tencentcloud_apm tencentcloud_cls twcc",
+    ),
+    (
+        "off",
+        "allow_query allow_update asprocess atc atc_auto env_only is_full mix_correct mr ports query_latest_version \
+         reduce_sequence_header token_traverse",
+    ),
+    ("on", "empty_ip_ok hls_dts_directly parse_sps try_annexb_first"),
+    ("0", "kickoff_for_idle send_min_interval"),
+    ("local", "mode"),
+];
+
+fn lists(names: &str, name: &str) -> bool {
+    names.split(' ').any(|known| known == name)
+}
 
 /// What stands inside those blocks; used to tell where a misplaced directive belongs.
 static INSIDE: &[(&str, &str)] = &[
@@ -123,12 +106,31 @@ pub(super) fn inside() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 /// The names known in `context`.
 pub(super) fn names(context: Context) -> impl Iterator<Item = &'static str> {
-    KNOWN.iter().filter(move |(c, _)| *c == context).flat_map(|(_, list)| list.iter().map(|(name, _)| *name))
+    let places = KNOWN.iter().flat_map(|(_, places)| places.iter());
+    places.filter(move |(c, _)| *c == context).flat_map(|(_, names)| names.split(' '))
+}
+
+/// Why `name` of SRS has no effect in `context`.
+pub(super) fn reason(context: Context, name: &str) -> Option<&'static str> {
+    let is_here =
+        |places: &[(Context, &str)]| places.iter().any(|(c, names)| *c == context && lists(names, name));
+    KNOWN.iter().find(|(_, places)| is_here(places)).map(|(why, _)| *why)
+}
+
+/// All reasons.
+#[cfg(test)]
+pub(super) fn reasons() -> impl Iterator<Item = &'static str> {
+    KNOWN.iter().map(|(why, _)| *why)
+}
+
+/// What is said of it.
+pub(super) fn no_effect(name: &str, why: &str) -> String {
+    format!("`{name}` has no effect because {why}")
 }
 
 /// Whether SRS has `name` in `context`.
 pub(super) fn knows(context: Context, name: &str) -> bool {
-    names(context).any(|known| known == name)
+    reason(context, name).is_some()
 }
 
 /// Whether SRS has the directive `node` in `context`. The `vhost` of an edge, which older files write into
@@ -148,34 +150,19 @@ pub(super) fn advice(name: &str) -> Option<String> {
     Some(advice.to_owned())
 }
 
-/// Why a directive of SRS has no effect here, where there is more to it than that it is not built.
-pub(super) fn reason(name: &str) -> Option<&'static str> {
-    match name {
-        "hls_dts_directly" => {
-            Some("times are the encoder's, as with `on`; none are made up from sound samples")
-        }
-        "hls_nb_notify" => {
-            Some("of the answer to `on_hls_notify` 16 KiB at most are read, and nothing is kept")
-        }
-        "backend" => Some("streams go to each `destination`; nobody is asked for more"),
-        _ => None,
-    }
-}
-
 /// The block that `name` belongs in, if SRS has it inside a block that this build has not.
 pub(super) fn home(name: &str) -> Option<&'static str> {
-    INSIDE.iter().find(|(_, names)| names.split(' ').any(|n| n == name)).map(|(block, _)| *block)
+    INSIDE.iter().find(|(_, names)| lists(names, name)).map(|(block, _)| *block)
 }
 
 /// Whether the known directive `node` asks for nothing beyond what happens anyway.
-pub(super) fn is_quiet(context: Context, node: &Node<'_>) -> bool {
-    let lists = KNOWN.iter().filter(|(c, _)| *c == context).flat_map(|(_, list)| list.iter());
-    let quiet = lists.filter(|(name, _)| *name == node.name.text).map(|(_, quiet)| *quiet).next();
-    match quiet {
-        Some(At(word)) => matches!(node.args.as_slice(), [only] if only.text == word),
-        Some(Off) => node.block.as_ref().is_some_and(|nodes| !nodes.iter().any(is_enabled)),
-        Some(Never) | None => false,
-    }
+pub(super) fn is_quiet(node: &Node<'_>) -> bool {
+    let mut words = QUIET.iter().filter(|(_, names)| lists(names, node.name.text)).map(|(word, _)| *word);
+    words.any(|word| match (&node.block, node.args.as_slice()) {
+        (Some(nodes), _) => word.is_empty() && !nodes.iter().any(is_enabled),
+        (None, [only]) => only.text == word,
+        (None, _) => false,
+    })
 }
 
 fn is_enabled(node: &Node<'_>) -> bool {

@@ -391,10 +391,10 @@ fn what_srs_knows_beyond_the_table_loads_with_a_warning() {
     assert_eq!(
         warnings,
         [
-            "1:14: `tcmalloc_release_rate` is known but not in this build; it has no effect",
-            "2:2: `rtmps` is known but not in this build; it has no effect",
-            "3:11: `hds` is known but not in this build; it has no effect",
-            "4:9: `mw_msgs` is known but not in this build; it has no effect",
+            "1:14: `tcmalloc_release_rate` has no effect because it is about the insides of SRS",
+            "2:2: `rtmps` has no effect because TLS is not built in; a proxy in front can do it",
+            "3:11: `hds` has no effect because of segments only those of HLS are made",
+            "4:9: `mw_msgs` has no effect because `mw_latency` and `min_latency` alone say when is sent",
         ]
     );
 }
@@ -421,7 +421,7 @@ fn files_are_served_only_where_a_file_says_so() {
 #[test]
 fn the_vhost_of_an_old_edge_is_known_but_a_vhost_in_a_vhost_is_a_missing_brace() {
     let (_, warnings) = warned("vhost a { mode remote; origin 1.2.3.4; vhost b; }");
-    assert_eq!(warnings, ["1:11: `cluster` is known but not in this build; it has no effect"]);
+    assert_eq!(warnings, ["1:11: `cluster` has no effect because edges are not built in"]);
     let errors = load("t", "vhost a { play { }\nvhost b { }").unwrap_err();
     assert_eq!(
         lines(&errors),
@@ -664,7 +664,7 @@ fn a_report_shows_the_line_and_the_place() {
     let warning = &load("x", "vhost ä { hds { enabled on; } }").unwrap().warnings[0];
     assert_eq!(
         warning.to_string(),
-        "x:1:11: warning: `hds` is known but not in this build; it has no effect\n    \
+        "x:1:11: warning: `hds` has no effect because of segments only those of HLS are made\n    \
          1 | vhost ä { hds { enabled on; } }\n      |           ^^^"
     );
 }
