@@ -18,7 +18,6 @@ use crate::net::slots::Id;
 use crate::net::socket::{Io, Socket};
 use crate::proto::http::client::{self, Answer, AnswerError, Answers};
 use mio::net::TcpStream;
-use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
@@ -152,7 +151,8 @@ struct Line {
 /// The queue and the lines.
 #[derive(Debug, Default)]
 pub(super) struct Desk {
-    queue: VecDeque<Box<Task>>,
+    #[expect(clippy::vec_box, reason = "they move to lines and back, and up in the queue")]
+    queue: Vec<Box<Task>>,
     lines: Vec<Option<Box<Line>>>,
     /// Names that were looked up, and until when that counts.
     names: Vec<(Found, u64)>,
@@ -168,16 +168,15 @@ impl Desk {
             return false;
         }
         let until = now.saturating_add(question.timeout_ms);
-        let held = question.client != 0 && self.tasks().any(|task| task.question.client == question.client);
-        self.queue.push_back(Box::new(Task { question, at: 0, until, fresh: false, held }));
+        let client = question.client;
+        let same = |task: &Task| task.question.client == client;
+        let under_way =
+            |line: &Option<Box<Line>>| line.as_ref().and_then(|line| line.task.as_deref()).is_some_and(same);
+        let held =
+            client != 0 && (self.queue.iter().any(|task| same(task)) || self.lines.iter().any(under_way));
+        self.queue.push(Box::new(Task { question, at: 0, until, fresh: false, held }));
         self.due = true;
         true
-    }
-
-    /// What waits or is under way.
-    fn tasks(&self) -> impl Iterator<Item = &Task> {
-        let lines = self.lines.iter().flatten().filter_map(|line| line.task.as_deref());
-        self.queue.iter().map(|task| &**task).chain(lines)
     }
 
     /// A name was looked up.
@@ -238,9 +237,14 @@ impl Desk {
             }
         }
         self.hand_out(poll, names, now);
-        let waiting = self.queue.iter().map(|task| task.until);
-        let lines = self.lines.iter().flatten();
-        lines.map(|line| line.task.as_ref().map_or(line.until, |task| task.until)).chain(waiting).min()
+        let mut next = u64::MAX;
+        for task in &self.queue {
+            next = next.min(task.until);
+        }
+        for line in self.lines.iter().flatten() {
+            next = next.min(line.task.as_ref().map_or(line.until, |task| task.until));
+        }
+        (next < u64::MAX).then_some(next)
     }
 
     /// Goes on with one line; gives it back if it lives on.
@@ -269,7 +273,7 @@ impl Desk {
         if lost && line.used && line.answers.is_idle() && !task.fresh {
             // It was closed while it was kept.
             task.fresh = true;
-            self.queue.push_front(task);
+            self.queue.insert(0, task);
         } else if lost && line.socket.sent == 0 && !line.others.is_empty() {
             let (host, others) = (std::mem::take(&mut line.host), std::mem::take(&mut line.others));
             hang_up(line, poll);
@@ -297,7 +301,7 @@ impl Desk {
         if task.at < task.question.urls.len() {
             task.until = now.saturating_add(task.question.timeout_ms);
             task.fresh = false;
-            self.queue.push_front(task);
+            self.queue.insert(0, task);
             self.due = true;
         } else {
             self.conclude(*task, None);
@@ -345,7 +349,7 @@ impl Desk {
                 continue;
             }
             let before = self.queue.len();
-            let Some(mut task) = self.queue.remove(at) else { return };
+            let mut task = self.queue.remove(at);
             match way {
                 Way::Wait => {}
                 Way::None(fault) => self.refuse(task, fault, now),

@@ -282,11 +282,17 @@ fn copy(body: &mut Vec<u8>, input: &mut &[u8], limit: usize) -> Result<usize, An
 
 /// The size in the line before a chunk; what follows a semicolon means nothing here.
 fn chunk_size(line: &[u8]) -> Result<usize, AnswerError> {
-    let digits = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii_end();
-    let text = std::str::from_utf8(digits).unwrap_or_default();
-    let good = (1..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let size = u32::from_str_radix(text, 16).ok().filter(|_| good).ok_or(AnswerError::Malformed)?;
-    if size as usize > MAX_BODY { Err(AnswerError::TooLong) } else { Ok(size as usize) }
+    let end = line.iter().position(|byte| *byte == b';').unwrap_or(line.len());
+    let digits = line.get(..end).unwrap_or_default().trim_ascii_end();
+    if !(1..=8).contains(&digits.len()) {
+        return Err(AnswerError::Malformed);
+    }
+    let mut size = 0;
+    for digit in digits {
+        let value = char::from(*digit).to_digit(16).ok_or(AnswerError::Malformed)?;
+        size = size << 4 | value as usize;
+    }
+    if size > MAX_BODY { Err(AnswerError::TooLong) } else { Ok(size) }
 }
 
 #[cfg(test)]
