@@ -563,7 +563,8 @@ pub fn decided(conn: &mut Conn, world: &mut World, ticket: u32) {
     let idle = Job::Idle { since: world.now };
     let Job::Asking(asking) = std::mem::replace(&mut peer.job, idle) else { return };
     let Asking { request, cors, mut target, .. } = *asking;
-    let vhost = world.config.vhost(target.name.vhost()).cloned();
+    let is_its = |vhost: &&Rc<Vhost>| vhost.name.eq_ignore_ascii_case(target.name.vhost());
+    let vhost = world.config.vhost(target.name.vhost()).filter(is_its).cloned();
     world.timers.set(Timer::Connection(conn.id), world.now);
     let before = conn.out.len();
     if world.replaced {

@@ -280,6 +280,61 @@ fn what_a_publisher_sends_early_waits_with_it() {
     drop(early);
 }
 
+/// The name is not held for who is asked about first.
+#[test]
+fn of_two_publishers_who_are_asked_about_one_gets_the_name() {
+    let hook = Hook::start();
+    let vhost = usual_vhost("resume_wait 0;").replace("takeover_same_ip", "reject");
+    let events = [("on_publish", "gate"), ("on_unpublish", "ok")];
+    let server = Server::vhost(&format!("{vhost}\n{}", hook.block(&events)));
+    let mut two: Vec<Rtmp> = (0..2)
+        .map(|n| {
+            let mut rtmp = Rtmp::live(server.rtmp);
+            rtmp.ask_publish("x");
+            hook.wait(n + 1);
+            rtmp
+        })
+        .collect();
+    hook.open();
+    let heard = |two: &mut [Rtmp], word: &str| {
+        two.iter_mut().for_each(|rtmp| drop(rtmp.closes(Duration::from_millis(20))));
+        two.iter().filter(|rtmp| rtmp.heard().contains(word)).count()
+    };
+    let told = poll(LIMIT, || heard(&mut two, "Publish.Start") == 1 && heard(&mut two, "BadName") == 1);
+    assert!(told, "{:?}", two.iter().map(Rtmp::heard).collect::<Vec<_>>());
+    // The other one was let in, and is gone.
+    let gone = || hook.actions().iter().filter(|action| *action == "on_unpublish").count() == 1;
+    assert!(poll(LIMIT, gone), "{:?}", hook.seen());
+}
+
+#[test]
+fn a_reload_while_a_hook_thinks_holds_for_who_is_asked_about() {
+    let hook = Hook::start();
+    let conf = |vhosts: &str| {
+        format!("listen 127.0.0.1:$RTMP;\nhttp_server {{ enabled on; listen 127.0.0.1:$HTTP; }}\n{vhosts}")
+    };
+    let asks = format!("{}\n{}", usual_vhost("resume_wait 0;"), hook.block(&[("on_play", "gate")]));
+    let server =
+        Server::start(&conf(&format!("vhost __defaultVhost__ {{ {asks} }}\nvhost gone {{ {asks} }}")));
+    let mut publish = Rtmp::publish(server.rtmp, "x");
+    publish.send(&flv::read(&clips::av())[..60]);
+    let ask = |path: &str| {
+        let mut http = Http::connect(server.http);
+        http.get(path, "");
+        http
+    };
+    let (stays, mut goes) = (ask("/live/x.flv"), ask("/live/x.flv?vhost=gone"));
+    let mut play = Rtmp::play(server.rtmp, "x?vhost=gone");
+    hook.wait(3);
+    server.reload(&conf(&format!("vhost other {{ }} vhost __defaultVhost__ {{ {} }}", usual_vhost(""))));
+    hook.open();
+    Viewer::started(stays).until(LIMIT, Tag::is_key);
+    assert_eq!(goes.head().status, 404);
+    // By RTMP the name is looked up again: the default vhost serves what no other does.
+    play.expect("NetStream.Play.Start");
+    Viewer::join(server.http, "/live/x.flv").until(LIMIT, Tag::is_key);
+}
+
 #[test]
 fn whatever_else_is_answered_refuses_and_the_log_says_why() {
     let hook = Hook::start();
