@@ -18,7 +18,10 @@
 //! - A date and the next differ by the length in between, to within a hundredth by which they follow the clock.
 //!
 //! Deviations: TARGETDURATION grows when a segment is longer than all before it (the length of an encoder's GOP is not
-//! known in advance); it never shrinks. A frame gap longer than a segment may be is a discontinuity, not a duration.
+//! known in advance); it never shrinks. EXT-X-INDEPENDENT-SEGMENTS goes while a segment is listed that is none. A frame gap
+//! longer than a segment may be is a discontinuity, not a duration. Media that are missing while the encoder is away are no
+//! EXT-X-GAP segments: the time line of viewers has no hole there. Playlists are not compressed: they are short, and there is
+//! no compressor in the program.
 
 mod cutter;
 mod keys;
@@ -330,7 +333,8 @@ impl Hls {
     /// The playlist. `query` may hold `_HLS_msn`, `_HLS_part` and `_HLS_skip`.
     pub fn playlist(&mut self, query: &str) -> Playlist {
         let low_latency = self.settings.variant == Variant::LowLatency;
-        let asked = match playlist::Reload::from_query(query).filter(|_| low_latency) {
+        let listens = low_latency && !self.window.has_ended();
+        let asked = match playlist::Reload::from_query(query).filter(|_| listens) {
             None => None,
             Some(Ok(asked)) => Some(asked),
             Some(Err(why)) => return Playlist::Bad(why),

@@ -347,6 +347,7 @@ fn encrypted_segments_name_their_keys() {
     let mut rig = Rig::new(Settings { segments_per_key: 5, ..settings(Variant::Ts) });
     rig.play(600_000, 50, true);
     assert_eq!(rig.text().matches("#EXT-X-KEY").count(), 2);
+    assert!(rig.validator.opened > 290, "{}", rig.validator.opened);
 }
 
 #[test]
@@ -482,8 +483,12 @@ fn blocking_reload_answers_when_the_part_is_there() {
     assert_eq!(rig.hls.playlist("_HLS_msn=101"), wait);
     assert_eq!(rig.hls.playlist("_HLS_msn=101&_HLS_part=2"), wait);
     assert_eq!(rig.hls.playlist("_HLS_msn=102&_HLS_part=0"), wait);
+    // Three seconds of parts of half a second ahead, and no more.
+    assert_eq!(rig.hls.playlist("_HLS_msn=101&_HLS_part=7"), wait);
     for bad in [
         "_HLS_msn=103",
+        "_HLS_msn=101&_HLS_part=8",
+        "_HLS_msn=102&_HLS_part=6",
         "_HLS_part=1",
         "_HLS_msn=x",
         "_HLS_msn=101&_HLS_part=-1",
@@ -498,6 +503,10 @@ fn blocking_reload_answers_when_the_part_is_there() {
     assert!(matches!(rig.hls.file("live/x-101.2.m4s"), Some(File::Body(..))));
     rig.hls.end(rig.now());
     assert!(has(&mut rig, "_HLS_msn=999&_HLS_part=9"), "nobody waits for what never comes");
+    assert!(
+        has(&mut rig, "_HLS_part=9") && has(&mut rig, "_HLS_msn=x"),
+        "of a list that has its end these are ignored"
+    );
 }
 
 #[test]
@@ -571,6 +580,14 @@ fn an_update_leaves_out_what_is_old_and_only_where_that_pays() {
         rig.play(200_000, 50, true);
         assert_eq!(rig.validator.updates > 100, updates, "{}", rig.validator.updates);
         assert_eq!(rig.text().contains(",CAN-SKIP-UNTIL=12.000"), updates, "{}", rig.text());
+        let update = |rig: &mut Rig| match rig.hls.playlist("_HLS_skip=v2") {
+            Playlist::Text(text) => text.contains("#EXT-X-SKIP:") && text.contains("#EXT-X-VERSION:9\n"),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(update(&mut rig), updates);
+        rig.hls.end(rig.now());
+        assert!(!update(&mut rig), "a list that has its end is given whole");
+        rig.validator.look(&mut rig.hls, rig.clock);
     }
     let mut rig = Rig::new(Settings { window_ms: 60_000, ..settings(Variant::Ts) });
     rig.play(100_000, 50, true);
