@@ -25,9 +25,12 @@ fn server(variant: &str) -> Server {
     ))
 }
 
-/// What was sent of one kind, as it stands in the tags.
+/// What was sent of one kind, as it stands in the tags, but for the mark of the end, which rtmpdump finds too small.
 fn data(tags: &[Tag], kind: u8) -> Vec<&[u8]> {
-    tags.iter().filter(|tag| tag.kind == kind).map(|tag| &tag.data[..]).collect()
+    tags.iter()
+        .filter(|tag| tag.kind == kind && (kind == 8 || tag.data.len() > 5))
+        .map(|tag| &tag.data[..])
+        .collect()
 }
 
 /// A viewer by RTMP, into an FLV file.
@@ -61,12 +64,23 @@ fn opus_arrives_with_every_video_codec() {
             let got = flv::read(&path);
             flv::assert_monotonic(&got);
             for kind in [8, 9] {
-                assert!(data(&got, kind) == data(&tags, kind), "{name}: {} of type {kind}", path.display());
+                let (got, sent) = (data(&got, kind), data(&tags, kind));
+                assert!(
+                    got == sent,
+                    "{name}: {} and {} of type {kind} in {}",
+                    got.len(),
+                    sent.len(),
+                    path.display()
+                );
             }
         }
-        assert!(packets.len() > 290 && sounds(&from_mp4) == packets, "{name}: MP4");
+        // These begin with the first keyframe; of AV1 it comes some packets after the sound.
+        let early = if name == "opus-av1" { 3 } else { 0 };
         let url = format!("http://127.0.0.1:{}/live/x.m3u8", server.http);
-        assert!(sounds(&url) == packets, "{name}: HLS");
+        for got in [sounds(&from_mp4), sounds(&url)] {
+            assert!(packets.ends_with(&got), "{name}: packets differ");
+            assert!(got.len() > 290 && got.len() + early >= packets.len(), "{name}: {}", got.len());
+        }
         let pictures = tags.iter().filter(|tag| tag.is_picture()).count();
         for file in [from_mp4.display().to_string(), url] {
             assert_eq!(frames::of(file.as_ref())["video"].len(), pictures, "{name}: {file}");
@@ -81,8 +95,8 @@ fn mpeg_ts_goes_without_opus_and_says_so() {
     let (tags, _) = opus("opus-ts", &clips::av());
     let mut publisher = Rtmp::publish(server.rtmp, "x");
     publisher.send(&tags[..300]);
-    let mut alone = Rtmp::publish(server.rtmp, "radio");
-    alone.send(&tags.iter().filter(|tag| tag.kind == 8).cloned().collect::<Vec<_>>()[..200]);
+    let sound = tags.iter().filter(|tag| tag.kind == 8).cloned().collect();
+    let _alone = Paced::publish(server.rtmp, "radio", sound);
     let ask = |path: &str| {
         let mut http = Http::connect(server.http);
         http.get(path, "");

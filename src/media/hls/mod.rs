@@ -222,6 +222,18 @@ pub type Tracks = (Option<VideoCodec>, Option<AudioCodec>);
 /// Makes a packager, or says why there is none for these codecs.
 pub type Make = fn(Kindred, Option<VideoCodec>, Option<AudioCodec>) -> Result<Box<dyn Packager>, String>;
 
+/// Frames from a stream's start, as if all headers had come first: a track that began a frame earlier than the other is no
+/// other stream.
+fn with_all_headers(mut held: Vec<Frame>) -> Vec<Frame> {
+    let Some(whole) = held.last().map(|last| last.codec.clone()) else { return held };
+    for frame in &mut held {
+        if frame.codec.headers().iter().all(|(key, bytes)| whole.get(*key) == Some(bytes)) {
+            frame.codec = whole.clone();
+        }
+    }
+    held
+}
+
 /// HLS of one stream.
 #[derive(Debug)]
 pub struct Hls {
@@ -293,7 +305,7 @@ impl Hls {
                     return Progress::default();
                 }
                 // Headers first: then the packager knows all tracks when it makes its first piece.
-                let held = self.held.take().unwrap_or_default();
+                let held = with_all_headers(self.held.take().unwrap_or_default());
                 let (headers, media): (Vec<_>, Vec<_>) = held.iter().partition(|f| f.role == Role::Header);
                 for frame in headers.into_iter().chain(media) {
                     self.feed(frame);

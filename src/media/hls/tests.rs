@@ -469,6 +469,33 @@ fn late_sound_is_a_discontinuity_and_sound_within_the_wait_is_not() {
     }
 }
 
+/// Sound, with its header, before the header of the picture: it is one stream all the same.
+#[test]
+fn a_track_that_begins_earlier_is_no_discontinuity() {
+    for variant in [Variant::Ts, Variant::Fmp4] {
+        let mut rig = Rig::real(settings(variant), true);
+        rig.hls.interrupt(rig.now());
+        let mut codec = CodecSet::default();
+        let mut send =
+            |rig: &mut Rig, key: HeaderKey, header: &'static [u8], role, media: &'static [u8], told: bool| {
+                codec = codec.with(key, &Bytes::from_static(header)).unwrap();
+                let shared = Rc::new(codec.clone());
+                for (role, payload) in [(Role::Header, header), (role, media)] {
+                    let payload = Bytes::from_static(payload);
+                    let frame = Frame { kind: key.kind(), role, dts: 0, payload, codec: shared.clone() };
+                    rig.hls.push(&frame, told.then_some(rig.tracks), rig.now());
+                }
+            };
+        send(&mut rig, HeaderKey::Audio(0), AAC, Role::Delta, b"\xaf\x01a", false);
+        send(&mut rig, HeaderKey::Video(0), AVC, Role::Key, b"\x17\x01\0\0\0\0\0\x01\0\x65", true);
+        rig.at = 40;
+        rig.audio_at = 40;
+        rig.play(20_000, 50, true);
+        let text = rig.text();
+        assert_eq!(rig.validator.discontinuities, 0, "{variant:?}\n{text}");
+    }
+}
+
 #[test]
 fn blocking_reload_answers_when_the_part_is_there() {
     let mut rig = Rig::new(settings(Variant::LowLatency));
