@@ -155,7 +155,7 @@ pub enum Playlist {
 pub enum File {
     /// Its bytes, while they are kept.
     Body(Content, Weak<Body>),
-    /// A part that is announced; ask again at the next change, or answer 404 after this many milliseconds.
+    /// A part that is announced; ask again at the next change, or answer 503 after this many milliseconds.
     Wait(u64),
 }
 
