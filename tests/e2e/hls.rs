@@ -1,6 +1,7 @@
 //! HLS: what ffmpeg and hls.js make of it, and how it is answered.
 use crate::support::flv;
 use crate::support::http::{Head, Http};
+use crate::support::paced::{Paced, repeated};
 use crate::support::proc::Proc;
 use crate::support::rtmp::{Amf, Rtmp};
 use crate::support::server::{Server, run_dir};
@@ -341,6 +342,26 @@ fn what_cannot_come_is_refused_and_what_does_not_come_is_told() {
     for query in ["_HLS_part=0", "_HLS_msn=99999999999&_HLS_skip=YES"] {
         assert_eq!(playlist(&server, &format!("/live/x.m3u8?{query}")), list);
     }
+}
+
+/// A segment can be had for as long again as the list is after it left that, and then is told to be gone.
+#[test]
+fn a_segment_that_expired_is_told_to_be_gone() {
+    let server = Server::vhost(
+        "publish { resume_wait 0; } hls { enabled on; hls_fragment 1; hls_window 2; hls_aof_ratio 6; hls_td_ratio 1; }",
+    );
+    let _publisher = Paced::publish(server.rtmp, "x", repeated(&flv::read(&clips::other()), 6));
+    let first = last_segment(&playlist(&server, "/live/x.m3u8"));
+    let listed = || playlist(&server, "/live/x.m3u8").contains(first.rsplit('/').next().unwrap());
+    assert!(poll(Duration::from_secs(15), || !listed()));
+    assert_eq!(get(&server, &first, "").0.status, 200, "players may still be at it");
+    let mut said = String::new();
+    let gone = poll(Duration::from_secs(15), || {
+        let (head, body) = get(&server, &first, "");
+        said = String::from_utf8_lossy(&body).into_owned();
+        head.status == 404
+    });
+    assert!(gone && said == "this segment is not kept any more\n", "{said}");
 }
 
 #[test]

@@ -10,6 +10,7 @@
 mod api;
 mod badinput;
 mod browser;
+mod changes;
 mod cli;
 mod containers;
 mod cross;
@@ -17,7 +18,6 @@ mod dvr;
 mod ffmpeg;
 mod files;
 mod fmp4;
-mod gaps;
 mod hls;
 mod hostile;
 mod http;

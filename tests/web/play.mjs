@@ -3,7 +3,7 @@
 // Options: --modules DIR (holds node_modules), --player mpegts.js, flv.js or hls.js, or --own, --url ADDRESS (of the
 // stream, or of the page), --seconds N (of playback to see), --zero MS (when picture 0 of the clip `clock` was to be had,
 // by the clock of this machine) and --delay S (the most to be behind it), --still S (the longest that it may stand still, once it
-// plays), --shot FILE, --chromium FILE.
+// plays), --width PIXELS (what it has to come to, and play for two seconds then), --shot FILE, --chromium FILE.
 import { createReadStream, readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
@@ -21,6 +21,7 @@ const { values: options } = parseArgs({
     zero: string,
     delay: { type: "string", default: "1.5" },
     still: string,
+    width: string,
     shot: string,
     chromium: { type: "string", default: "/usr/bin/chromium" },
   },
@@ -132,6 +133,7 @@ try {
   const end = Date.now() + 35_000;
   let first;
   let moved;
+  let fits;
   do {
     await new Promise((done) => setTimeout(done, 200));
     seen = await page.evaluate(look);
@@ -144,10 +146,13 @@ try {
       delays.unshift(seen.delay);
     }
     const near = !options.zero || (delays.length >= GOOD && delays.slice(0, GOOD).every((delay) => delay < Number(options.delay)));
+    if (seen.width !== Number(options.width)) fits = undefined;
+    else fits ??= seen;
+    const right = !options.width || (fits && seen.time - fits.time > 2 && seen.frames > fits.frames + 20 && seen.audioBytes > fits.audioBytes);
     // What the page says of itself has to be so. The picture is read a moment later than its number is written.
     const honest = !options.own || !options.zero || Math.abs(seen.claimed - seen.delay) < 0.5;
     // Ten frames a second is far below the clip's rate and far above a still picture.
-    good = played >= seconds && seen.width > 0 && seen.frames >= seconds * 10 && seen.audioBytes > 0 && near && honest;
+    good = played >= seconds && seen.width > 0 && seen.frames >= seconds * 10 && seen.audioBytes > 0 && near && honest && right;
     if (options.still && still > Number(options.still)) seen.errors.push(`it stood still for ${still} s`);
   } while (!good && seen.errors.length === 0 && Date.now() < end);
   if (options.shot) await page.screenshot({ path: options.shot });

@@ -1,41 +1,53 @@
-//! A publisher that keeps time, whose camera can be made to stand while its microphone goes on.
+//! A publisher that keeps time, to which things happen while it is watched: its camera stands while its microphone goes on, or
+//! another clip goes on in the same publication.
 use super::flv::Tag;
 use super::rtmp::Rtmp;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// A running publisher; it ends when this is dropped, or its tags are all sent.
 pub(crate) struct Paced {
-    stop: Arc<AtomicBool>,
-    stands: Arc<AtomicBool>,
+    wishes: Arc<Wishes>,
     thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Wishes {
+    stop: AtomicBool,
+    stands: AtomicBool,
+    next: Mutex<Option<(Vec<Tag>, i64)>>,
 }
 
 impl Paced {
     /// Publishes tags in real time.
     pub(crate) fn publish(port: u16, stream: &str, tags: Vec<Tag>) -> Paced {
         let rtmp = Rtmp::publish(port, stream);
-        let (stop, stands) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let stream = stream.to_owned();
-        let flags = (stop.clone(), stands.clone());
-        let thread = std::thread::spawn(move || run(rtmp, &stream, tags, &flags.0, &flags.1));
-        Paced { stop, stands, thread: Some(thread) }
+        let wishes = Arc::new(Wishes::default());
+        let (stream, own) = (stream.to_owned(), wishes.clone());
+        let thread = Some(std::thread::spawn(move || run(rtmp, &stream, tags, &own)));
+        Paced { wishes, thread }
     }
 
     /// The camera stands for so long, and goes on with the next picture then, as late as that is.
     pub(crate) fn stand(&self, time: Duration) {
-        self.stands.store(true, Ordering::Relaxed);
+        self.wishes.stands.store(true, Ordering::Relaxed);
         std::thread::sleep(time);
-        self.stands.store(false, Ordering::Relaxed);
+        self.wishes.stands.store(false, Ordering::Relaxed);
+    }
+
+    /// Goes on with these tags instead, with times that are `jump` milliseconds off.
+    pub(crate) fn go_on_with(&self, tags: Vec<Tag>, jump: i64) {
+        *self.wishes.next.lock().unwrap() = Some((tags, jump));
     }
 }
 
 impl Drop for Paced {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.wishes.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             // A server that ended first is the test's affair.
             let _ = thread.join();
@@ -43,25 +55,36 @@ impl Drop for Paced {
     }
 }
 
-fn run(mut rtmp: Rtmp, stream: &str, tags: Vec<Tag>, stop: &AtomicBool, stands: &AtomicBool) {
-    let (mut sounds, mut pictures): (VecDeque<Tag>, VecDeque<Tag>) =
-        tags.into_iter().partition(|tag| tag.kind == 8);
+/// Tags of sound, and all others, each with the time at which it is due.
+fn queues(tags: Vec<Tag>, now: u32, jump: i64) -> [VecDeque<(u32, Tag)>; 2] {
+    let due = |tag: Tag| (tag.ts + now, Tag { ts: (i64::from(tag.ts + now) + jump) as u32, ..tag });
+    let (sounds, others): (Vec<Tag>, Vec<Tag>) = tags.into_iter().partition(|tag| tag.kind == 8);
+    [sounds.into_iter().map(due).collect(), others.into_iter().map(due).collect()]
+}
+
+fn run(mut rtmp: Rtmp, stream: &str, tags: Vec<Tag>, wishes: &Wishes) {
+    let [mut sounds, mut others] = queues(tags, 0, 0);
     let (begin, mut late) = (Instant::now(), 0);
-    while !stop.load(Ordering::Relaxed) && !(sounds.is_empty() && pictures.is_empty()) {
+    while !wishes.stop.load(Ordering::Relaxed) && !(sounds.is_empty() && others.is_empty()) {
         let now = begin.elapsed().as_millis() as u32;
-        let mut due = Vec::new();
-        while sounds.front().is_some_and(|tag| tag.ts <= now) {
-            due.extend(sounds.pop_front());
+        if let Some((tags, jump)) = wishes.next.lock().unwrap().take() {
+            [sounds, others] = queues(tags, now, jump);
+            late = 0;
         }
-        if stands.load(Ordering::Relaxed) {
-            late = late.max(now.saturating_sub(pictures.front().map_or(now, |tag| tag.ts)));
+        if wishes.stands.load(Ordering::Relaxed) {
+            late = late.max(now.saturating_sub(others.front().map_or(now, |(due, _)| *due)));
         }
-        while !stands.load(Ordering::Relaxed) && pictures.front().is_some_and(|tag| tag.ts + late <= now) {
-            let tag = pictures.pop_front().unwrap();
-            due.push(Tag { ts: tag.ts + late, ..tag });
+        let stands = wishes.stands.load(Ordering::Relaxed);
+        let mut out = Vec::new();
+        while !stands && others.front().is_some_and(|(due, _)| due + late <= now) {
+            let (due, tag) = others.pop_front().unwrap();
+            out.push((due + late, Tag { ts: tag.ts + late, ..tag }));
         }
-        due.sort_by_key(|tag| tag.ts);
-        rtmp.send(&due);
+        while sounds.front().is_some_and(|(due, _)| *due <= now) {
+            out.extend(sounds.pop_front());
+        }
+        out.sort_by_key(|(due, _)| *due);
+        rtmp.send(&out.into_iter().map(|(_, tag)| tag).collect::<Vec<_>>());
         std::thread::sleep(Duration::from_millis(10));
     }
     rtmp.unpublish(stream);
