@@ -32,12 +32,13 @@ use crate::media::hls::names::{Names, Templates};
 use crate::media::hls::{
     self, About, Body, Closed, Content, File, Hls, Now, Playlist, Progress, Settings, Variant,
 };
-use crate::media::package;
+use crate::media::package::{self, Container};
 use crate::net::slots::Id;
 use crate::net::socket::{Options, Room};
 use crate::net::{clock, sys};
 use crate::proto::http::request::{Method, Request};
 use crate::proto::http::response::{self, Cors, Head, Length};
+use crate::wire::avtag::{AudioCodec, VideoCodec};
 use crate::wire::names::{self, StreamName};
 use disk::{Disk, DiskWriter, News};
 use index::{Index, Place};
@@ -77,8 +78,8 @@ pub struct LiveHls {
     _place: Place,
     /// Where its complete segments are told of.
     complete: Rc<RefCell<Vec<Segment>>>,
-    /// The log knows that there are no segments, and that they go before their time.
-    told: (bool, bool),
+    /// The log knows that there are no segments, that they go before their time, and that they have no sound.
+    told: (bool, bool, bool),
     /// Memory is short: segments go before their time because of that.
     short: bool,
 }
@@ -231,7 +232,7 @@ pub fn begin(
         live.disk.iter_mut().for_each(|disk| disk.set(true));
         live.settle(&progress, name, mono_ms);
         live.until = None;
-        live.told = (false, false);
+        live.told = (false, false, false);
         return Some(live);
     }
     let settings = settings(&vhost.hls);
@@ -248,7 +249,7 @@ pub fn begin(
         viewers: Viewers::default(),
         verdict: None,
         complete: common.complete.clone(),
-        told: (false, false),
+        told: (false, false, false),
         short: false,
     }))
 }
@@ -271,6 +272,12 @@ impl LiveHls {
                 self.verdict = Some(format!("there can be no HLS of it: {why}"));
             }
         }
+        if let Some(why) =
+            tracks.filter(|_| !self.told.2).and_then(|(video, audio)| self.silence(video, audio))
+        {
+            log::warn!(target: "hls", "{name}: no sound in HLS: {why}; see hls_variant");
+            self.told.2 = true;
+        }
         if self.hls.squeezed() > 0 && !self.told.1 && !self.short {
             log::warn!(
                 target: "hls",
@@ -281,6 +288,14 @@ impl LiveHls {
         self.viewers.sweep(self.hls.target_ms(), mono_ms);
         self.settle(&progress, name, mono_ms);
         self.wake(&progress)
+    }
+
+    /// Why the sound of a stream of these codecs is not in its segments.
+    fn silence(&self, video: Option<VideoCodec>, audio: Option<AudioCodec>) -> Option<String> {
+        let container =
+            if self.vhost.hls.variant == HlsVariant::Ts { Container::Ts } else { Container::Fmp4 };
+        let video = video.filter(|_| self.vhost.hls.video);
+        package::silence(container, video, audio.filter(|_| self.vhost.hls.audio))
     }
 
     /// Memory taken, in bytes.
@@ -537,7 +552,9 @@ pub fn answer(conn: &mut Conn, world: &mut World, wanted: Wanted, deadline: Opti
 fn about(world: &World, wanted: &Wanted) -> About {
     match (&wanted.what, world.hub.get(wanted.stream)) {
         (What::Multivariant(_), Some(live)) => {
-            listing::about(&live.stream, live.vhost.hls.audio, live.vhost.hls.video)
+            let (video, audio) = (live.stream.video(), live.stream.audio());
+            let silent = live.hls.as_ref().is_some_and(|own| own.silence(video, audio).is_some());
+            listing::about(&live.stream, live.vhost.hls.audio && !silent, live.vhost.hls.video)
         }
         _ => About::default(),
     }

@@ -225,7 +225,12 @@ impl Live {
     }
 
     fn derive(&mut self, kindred: Kindred, since: u64) -> Result<usize, String> {
-        let packager = package::packager(kindred, self.stream.video(), self.stream.audio())?;
+        let (video, audio) = (self.stream.video(), self.stream.audio());
+        let packager = package::packager(kindred, video, audio)?;
+        if let Some(why) = package::silence(kindred.container, video, audio.filter(|_| kindred.filter.audio))
+        {
+            log::warn!(target: "http", "{}: no sound: {why}", self.name);
+        }
         let limits = derived_limits(&self.vhost, self.share, kindred.container);
         self.derived.push((Derived::new(kindred, packager, &self.stream, since, limits), 0));
         Ok(self.derived.len() - 1)

@@ -36,12 +36,13 @@ impl Derived {
     /// frame `since` on, for a reader who waited. `limits` are for its own feed.
     pub fn new(
         kindred: Kindred,
-        packager: Box<dyn Packager>,
+        mut packager: Box<dyn Packager>,
         stream: &Stream,
         since: u64,
         limits: Limits,
     ) -> Derived {
         let feed = Feed::new(limits);
+        packager.for_live();
         let codec = Rc::new(CodecSet::default());
         let mut derived = Derived { kindred, feed, packager, codec, over: false, pieces: Vec::new() };
         let start = stream.feed.last_key().unwrap_or_else(|| stream.feed.base());

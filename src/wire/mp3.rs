@@ -20,10 +20,12 @@ pub struct Head {
     pub samples: u32,
 }
 
+/// Of MPEG-1, in the order of their index; MPEG-2 has half of them, MPEG 2.5 a quarter.
+const RATES: [u32; 3] = [44_100, 48_000, 32_000];
+
 /// Reads the head of a frame. `None`: it is not one, or a reserved value is in it.
 pub fn parse_head(data: &[u8]) -> Option<Head> {
     const SYNC: u32 = 0x7ff;
-    const RATES: [u32; 3] = [44_100, 48_000, 32_000];
     const BAD_BITRATE: u32 = 15;
     const MONO: u32 = 3;
     let mut r = BitReader::new(data);
@@ -58,6 +60,25 @@ pub fn parse_head(data: &[u8]) -> Option<Head> {
     Some(Head { mpeg1, layer, rate, channels, samples })
 }
 
+/// A frame of MP3 in which nothing is heard, of the lowest bit rate, and its samples: side information of zeros says that there
+/// is no main data (11172-3, 2.4.1.7). `None`: no such rate.
+pub fn silence(rate: u32, channels: u8) -> Option<(Vec<u8>, u32)> {
+    const LOWEST_BITRATE: u8 = 1;
+    const LAYER_3_WITHOUT_CHECKSUM: u8 = 0b011;
+    let (version, divisor) = match rate {
+        32_000.. => (0b11u8, 1),
+        16_000.. => (0b10, 2),
+        _ => (0b00, 4),
+    };
+    let index = u8::try_from(RATES.iter().position(|full| full / divisor == rate)?).ok()?;
+    let (samples, bits_per_second) = if divisor == 1 { (1152, 32_000) } else { (576, 8_000) };
+    let mode = if channels == 1 { 0xc0 } else { 0 };
+    let head = [0xff, 0xe0 | version << 3 | LAYER_3_WITHOUT_CHECKSUM, LOWEST_BITRATE << 4 | index << 2, mode];
+    let mut frame = head.to_vec();
+    frame.resize(usize::try_from(samples / 8 * bits_per_second / rate).ok()?, 0);
+    Some((frame, samples))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +95,24 @@ mod tests {
         for text in ["", "fffb90", "fff99064", "fffbf064", "fffb9c64", "ffeb9064", "494433"] {
             assert_eq!(of(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn silence_of_every_rate_is_a_frame_of_that_rate() {
+        for rate in [48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000] {
+            for channels in [1, 2] {
+                let (frame, samples) = silence(rate, channels).unwrap();
+                let head = parse_head(&frame).unwrap();
+                assert_eq!(
+                    (head.layer, head.rate, head.channels, head.samples),
+                    (3, rate, channels, samples)
+                );
+                // Head and side information have room.
+                let side = [[9, 17], [17, 32]][usize::from(head.mpeg1)][usize::from(channels) - 1];
+                assert!(frame.len() >= 4 + side, "{rate} {channels}: {}", frame.len());
+            }
+        }
+        assert_eq!(silence(44_000, 2), None);
     }
 
     #[test]

@@ -20,18 +20,18 @@ fn later(mut tags: Vec<Tag>, ms: u32) -> Vec<Tag> {
 }
 
 /// A server where viewers may come first, in every container.
-fn server() -> Server {
+pub(crate) fn server() -> Server {
     Server::vhost(&every_container(&usual_vhost("resume_wait 0;")))
 }
 
-fn every_container(vhost: &str) -> String {
+pub(crate) fn every_container(vhost: &str) -> String {
     let mounts =
         ["flv", "ts", "aac", "mp3", "mp4"].map(|end| format!("[vhost]/[app]/[stream].{end}")).join(" ");
     vhost.replace("mount [vhost]/[app]/[stream].flv;", &format!("mount {mounts};"))
 }
 
 /// A viewer in the container that `end` names, into a file.
-fn watch(server: &Server, end: &str) -> (Proc, PathBuf) {
+pub(crate) fn watch(server: &Server, end: &str) -> (Proc, PathBuf) {
     let path = server.dir().join(format!("x.{end}"));
     let mut command = Command::new("curl");
     let url = server.http_url("x").replace("flv", end);
@@ -40,7 +40,7 @@ fn watch(server: &Server, end: &str) -> (Proc, PathBuf) {
 }
 
 /// Viewers in these containers that are there before the stream is; it is published as these tags, whole.
-fn seen_by<const N: usize>(server: &Server, ends: [&str; N], tags: &[Tag]) -> [PathBuf; N] {
+pub(crate) fn seen_by<const N: usize>(server: &Server, ends: [&str; N], tags: &[Tag]) -> [PathBuf; N] {
     let viewers = ends.map(|end| watch(server, end));
     assert!(poll(TAG, || server.connections() >= N));
     // What a viewer asks is read a moment after its connection is made.
@@ -55,7 +55,7 @@ fn seen_by<const N: usize>(server: &Server, ends: [&str; N], tags: &[Tag]) -> [P
 }
 
 /// What ffmpeg decodes of a file: pictures, and seconds of sound. It must have nothing to say.
-fn decoded(path: &Path) -> (usize, f64) {
+pub(crate) fn decoded(path: &Path) -> (usize, f64) {
     let (found, said) = decode(path);
     assert!(said.is_empty(), "{}: {said}", path.display());
     found
@@ -103,7 +103,7 @@ fn parts(path: &Path) -> Vec<PathBuf> {
     starts.windows(2).enumerate().map(part).collect()
 }
 
-fn pictures(tags: &[Tag]) -> usize {
+pub(crate) fn pictures(tags: &[Tag]) -> usize {
     tags.iter().filter(|tag| tag.is_picture()).count()
 }
 

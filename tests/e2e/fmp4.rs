@@ -146,7 +146,11 @@ fn fmp4_from_a_keyframe_at_time_zero() {
 /// A microphone that is away for three seconds: a decoder finds silence there, and every picture and sound that was sent.
 #[test]
 fn fmp4_with_a_hole_in_the_sound() {
-    for (name, mut tags) in [("aac", flv::read(&clips::av())), ("opus", opus("hole").0)] {
+    for (name, mut tags) in [
+        ("aac", flv::read(&clips::av())),
+        ("opus", opus("hole", &clips::av()).0),
+        ("mp3", flv::read(&clips::mp3())),
+    ] {
         let pictures = tags.iter().filter(|tag| tag.is_picture()).count();
         tags.retain(|tag| {
             tag.kind != 8 || tag.data[0] == 0x90 || tag.is_audio_header() || !(2000..5000).contains(&tag.ts)
@@ -180,17 +184,17 @@ fn fmp4_with_a_hole_in_the_sound() {
 /// Each packet of the sound is there, at its time.
 #[test]
 fn fmp4_opus_by_enhanced_rtmp() {
-    let (tags, sent) = opus("whole");
+    let (tags, sent) = opus("whole", &clips::av());
     let (pieces, mime) = package_tags(&tags, true, true, 0);
     assert_eq!(mime, "video/mp4; codecs=\"avc1.64001e,opus\"");
     let got = sounds(&write("opus.mp4", &pieces));
     assert!(sent.len() > 390 && got == sent, "{} of {} packets", got.len(), sent.len());
 }
 
-/// Hashes of the packets of sound in a file.
-fn sounds(path: &Path) -> Vec<String> {
+/// Hashes of the packets of sound in a file or behind an address.
+pub(crate) fn sounds(input: impl AsRef<std::ffi::OsStr>) -> Vec<String> {
     let mut command = Command::new(tools::ffmpeg7());
-    command.args(["-v", "error", "-i"]).arg(path).args(["-map", "0:a", "-c", "copy", "-f", "framemd5", "-"]);
+    command.args(["-v", "error", "-i"]).arg(input).args(["-map", "0:a", "-c", "copy", "-f", "framemd5", "-"]);
     let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines.map(|line| line.split(',').nth(5).unwrap().trim().to_owned()).collect()
@@ -198,7 +202,10 @@ fn sounds(path: &Path) -> Vec<String> {
 
 /// The pictures of a clip with sound in Opus, and hashes of its packets. The ffmpeg at hand cannot put them into FLV, so they
 /// are taken out of Ogg, one packet of 20 ms to a page.
-fn opus(name: &str) -> (Vec<flv::Tag>, Vec<String>) {
+pub(crate) fn opus(name: &str, clip: &Path) -> (Vec<flv::Tag>, Vec<String>) {
+    let mut tags = flv::read(clip);
+    tags.retain(|tag| tag.kind == 9);
+    let seconds = tags[tags.len() - 1].ts.div_ceil(1000);
     let path = write(&format!("{name}.ogg"), &[]);
     let status = Command::new("ffmpeg")
         .args([
@@ -208,7 +215,7 @@ fn opus(name: &str) -> (Vec<flv::Tag>, Vec<String>) {
             "-f",
             "lavfi",
             "-i",
-            "anoisesrc=sample_rate=48000:amplitude=0.2:seed=1:duration=8",
+            &format!("anoisesrc=sample_rate=48000:amplitude=0.2:seed=1:duration={seconds}"),
         ])
         .args(["-c:a", "libopus", "-b:a", "64k", "-page_duration", "20000"])
         .arg(&path)
@@ -228,8 +235,6 @@ fn opus(name: &str) -> (Vec<flv::Tag>, Vec<String>) {
         let data = [&[0x90 | kind][..], b"Opus", body].concat();
         flv::Tag { kind: 8, ts, data }
     };
-    let mut tags = flv::read(&clips::av());
-    tags.retain(|tag| tag.kind == 9);
     tags.insert(0, tag(0, 0, packets[0]));
     // The second packet is a comment.
     tags.extend((0..).zip(&packets[2..]).map(|(n, packet)| tag(1, n * 20, packet)));

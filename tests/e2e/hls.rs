@@ -1,6 +1,9 @@
 //! HLS: what ffmpeg and hls.js make of it, and how it is answered.
+use crate::support::flv;
 use crate::support::http::{Head, Http};
+use crate::support::paced::{Paced, repeated};
 use crate::support::proc::Proc;
+use crate::support::rtmp::{Amf, Rtmp};
 use crate::support::server::{Server, run_dir};
 use crate::support::tools::{self, Publisher};
 use crate::support::{clips, note, poll};
@@ -289,6 +292,76 @@ fn a_request_for_the_next_part_is_answered_when_it_is_there() {
     note(&format!("hls: a blocking reload took {longest:?} at most, with parts of 400 ms"));
     let (head, _) = get(&server, "/live/x.m3u8?_HLS_msn=9999999999", "");
     assert_eq!(head.status, 400);
+}
+
+/// What is asked for of a stream whose encoder says nothing more: refused, held up to three target durations, or answered
+/// with the end as soon as that comes.
+#[test]
+fn what_cannot_come_is_refused_and_what_does_not_come_is_told() {
+    let server = Server::vhost(
+        "publish { resume_wait 0; } hls { enabled on; hls_variant lowlatency; hls_fragment 1; hls_aof_ratio 6; hls_td_ratio 1; }",
+    );
+    let mut publisher = Rtmp::publish(server.rtmp, "x");
+    publisher.send(&flv::read(&clips::other()));
+    // The answer to this comes when all of that was taken.
+    publisher.command(0, &[Amf::Text("releaseStream"), Amf::Number(9.0), Amf::Null, Amf::Text("x")]);
+    publisher.expect("_result");
+    let text = playlist(&server, "/live/x.m3u8");
+    assert_eq!(playlist(&server, "/live/x.m3u8"), text, "it changes with the stream alone");
+    let value = |tag: &str| text.split_once(tag).unwrap().1.lines().next().unwrap().parse::<u64>().unwrap();
+    let next = value("#EXT-X-MEDIA-SEQUENCE:") + text.matches("#EXTINF:").count() as u64;
+    let target = Duration::from_secs(value("#EXT-X-TARGETDURATION:"));
+    for query in [
+        "_HLS_part=0".to_owned(),
+        "_HLS_msn=x".to_owned(),
+        "_HLS_msn=-1".to_owned(),
+        format!("_HLS_msn={}", next + 2),
+        format!("_HLS_msn={next}&_HLS_part=99"),
+    ] {
+        let (head, body) = get(&server, &format!("/live/x.m3u8?{query}"), "");
+        let said = String::from_utf8(body).unwrap();
+        assert_eq!((head.status, said.lines().count()), (400, 1), "{query}: {said}");
+        assert_eq!(head.get("cache-control"), Some("no-store"), "{query}");
+    }
+    let asked = Instant::now();
+    let (head, body) = get(&server, &format!("/live/x.m3u8?_HLS_msn={next}"), "");
+    let waited = asked.elapsed();
+    assert_eq!((head.status, body), (503, b"the next segment did not come in time\n".to_vec()));
+    assert!(
+        waited > target * 3 - Duration::from_millis(100) && waited < target * 3 + Duration::from_secs(5),
+        "{waited:?}"
+    );
+    assert_eq!(get(&server, "/live/x-1.0.m4s", "").0.status, 404, "a part that nothing announces");
+    // One who waits for what never comes gets the list with its end; from then on what is asked for is ignored.
+    let mut waiting = Http::connect(server.http);
+    waiting.get(&format!("/live/x.m3u8?_HLS_msn={next}"), "");
+    publisher.unpublish("x");
+    let head = waiting.head();
+    let list = String::from_utf8(waiting.body(&head)).unwrap();
+    assert!(head.status == 200 && list.ends_with("\n#EXT-X-ENDLIST\n"), "{list}");
+    for query in ["_HLS_part=0", "_HLS_msn=99999999999&_HLS_skip=YES"] {
+        assert_eq!(playlist(&server, &format!("/live/x.m3u8?{query}")), list);
+    }
+}
+
+/// A segment can be had for as long again as the list is after it left that, and then is told to be gone.
+#[test]
+fn a_segment_that_expired_is_told_to_be_gone() {
+    let server = Server::vhost(
+        "publish { resume_wait 0; } hls { enabled on; hls_fragment 1; hls_window 2; hls_aof_ratio 6; hls_td_ratio 1; }",
+    );
+    let _publisher = Paced::publish(server.rtmp, "x", repeated(&flv::read(&clips::other()), 6));
+    let first = last_segment(&playlist(&server, "/live/x.m3u8"));
+    let listed = || playlist(&server, "/live/x.m3u8").contains(first.rsplit('/').next().unwrap());
+    assert!(poll(Duration::from_secs(15), || !listed()));
+    assert_eq!(get(&server, &first, "").0.status, 200, "players may still be at it");
+    let mut said = String::new();
+    let gone = poll(Duration::from_secs(15), || {
+        let (head, body) = get(&server, &first, "");
+        said = String::from_utf8_lossy(&body).into_owned();
+        head.status == 404
+    });
+    assert!(gone && said == "this segment is not kept any more\n", "{said}");
 }
 
 #[test]

@@ -10,6 +10,7 @@
 mod api;
 mod badinput;
 mod browser;
+mod changes;
 mod cli;
 mod containers;
 mod cross;
@@ -25,6 +26,7 @@ mod kit;
 mod logs;
 mod media;
 mod memory;
+mod opus;
 mod page;
 mod players;
 mod process;

@@ -2,7 +2,8 @@
 // or with --own in the page of the server, and fails unless the picture moves and, with --zero, is near live.
 // Options: --modules DIR (holds node_modules), --player mpegts.js, flv.js or hls.js, or --own, --url ADDRESS (of the
 // stream, or of the page), --seconds N (of playback to see), --zero MS (when picture 0 of the clip `clock` was to be had,
-// by the clock of this machine) and --delay S (the most to be behind it), --shot FILE, --chromium FILE.
+// by the clock of this machine) and --delay S (the most to be behind it), --still S (the longest that it may stand still, once it
+// plays), --width PIXELS (what it has to come to, and play for two seconds then), --shot FILE, --chromium FILE.
 import { createReadStream, readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
@@ -19,6 +20,8 @@ const { values: options } = parseArgs({
     seconds: { type: "string", default: "4" },
     zero: string,
     delay: { type: "string", default: "1.5" },
+    still: string,
+    width: string,
     shot: string,
     chromium: { type: "string", default: "/usr/bin/chromium" },
   },
@@ -120,6 +123,7 @@ const seconds = Number(options.seconds);
 const delays = [];
 let seen;
 let good = false;
+let still = 0;
 try {
   const page = await browser.newPage();
   page.on("console", (message) => messages.push(message.text()));
@@ -128,20 +132,28 @@ try {
   if (server) await page.evaluate(listen);
   const end = Date.now() + 35_000;
   let first;
+  let moved;
+  let fits;
   do {
     await new Promise((done) => setTimeout(done, 200));
     seen = await page.evaluate(look);
     if (first === undefined && seen.frames > 0) first = seen.time;
     const played = first === undefined ? 0 : seen.time - first;
+    if (moved === undefined || seen.time !== moved.time) moved = { time: seen.time, at: seen.at };
+    if (played > 1) still = Math.max(still, (seen.at - moved.at) / 1000);
     if (options.zero && seen.shown >= 0) {
       seen.delay = (seen.at - Number(options.zero)) / 1000 - seen.shown / RATE;
       delays.unshift(seen.delay);
     }
     const near = !options.zero || (delays.length >= GOOD && delays.slice(0, GOOD).every((delay) => delay < Number(options.delay)));
+    if (seen.width !== Number(options.width)) fits = undefined;
+    else fits ??= seen;
+    const right = !options.width || (fits && seen.time - fits.time > 2 && seen.frames > fits.frames + 20 && seen.audioBytes > fits.audioBytes);
     // What the page says of itself has to be so. The picture is read a moment later than its number is written.
-    const honest = !options.own || Math.abs(seen.claimed - seen.delay) < 0.5;
+    const honest = !options.own || !options.zero || Math.abs(seen.claimed - seen.delay) < 0.5;
     // Ten frames a second is far below the clip's rate and far above a still picture.
-    good = played >= seconds && seen.width > 0 && seen.frames >= seconds * 10 && seen.audioBytes > 0 && near && honest;
+    good = played >= seconds && seen.width > 0 && seen.frames >= seconds * 10 && seen.audioBytes > 0 && near && honest && right;
+    if (options.still && still > Number(options.still)) seen.errors.push(`it stood still for ${still} s`);
   } while (!good && seen.errors.length === 0 && Date.now() < end);
   if (options.shot) await page.screenshot({ path: options.shot });
 } finally {
@@ -150,5 +162,5 @@ try {
   server?.close();
 }
 if (!good || seen.errors.length > 0) console.log([...messages, delays.slice(0, 40).map((delay) => delay.toFixed(2))].join("\n"));
-console.log(JSON.stringify({ ...seen, at: undefined }));
+console.log(JSON.stringify({ ...seen, at: undefined, still }));
 process.exitCode = good && seen.errors.length === 0 ? 0 : 1;

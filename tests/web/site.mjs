@@ -314,6 +314,20 @@ async function keys(page) {
   assert.ok(!(await page.evaluate(() => document.getElementById("video").muted)));
 }
 
+/** The pixels of a drawing in the page, black on white. */
+async function pixelsOf(selector) {
+  const drawing = new Blob([new XMLSerializer().serializeToString(document.querySelector(selector))], { type: "image/svg+xml" });
+  const image = new Image(400, 400);
+  image.src = URL.createObjectURL(drawing);
+  await image.decode();
+  const context = Object.assign(document.createElement("canvas"), { width: 400, height: 400 }).getContext("2d");
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, 400, 400);
+  context.drawImage(image, 0, 0, 400, 400);
+  const { data, width, height } = context.getImageData(0, 0, 400, 400);
+  return { data: [...data], width, height };
+}
+
 async function addresses(page) {
   const ways = await page.locator("#ways code").allTextContents();
   for (const url of [`${options.rtmp}/live/x`, ...["flv", "ts", "m3u8", "mp4"].map((end) => new URL(`/live/x.${end}`, options.base).href)]) {
@@ -328,15 +342,22 @@ async function addresses(page) {
   await page.evaluate(() => delete navigator.clipboard);
   assert.equal(await page.evaluate(() => navigator.clipboard.readText()), ways[1]);
 
-  const button = page.locator('#ways button[aria-label^="QR code"]').first();
-  await button.focus();
-  await page.keyboard.press("Enter");
-  await page.locator("#qr[open] svg").waitFor();
-  assert.equal(await text(page, "#qr-text"), ways[0]);
-  await page.screenshot({ path: join(options.shots, "page-qr.png") });
-  await page.keyboard.press("Escape");
-  await page.locator("#qr").waitFor({ state: "hidden" });
-  assert.ok(await button.evaluate((node) => node === document.activeElement), "the focus is back");
+  const codes = page.locator('#ways button[aria-label^="QR code"]');
+  assert.equal(await codes.count(), ways.length, "a code for each address");
+  const jsQR = modules("jsqr");
+  for (let n = 0; n < ways.length; n++) {
+    const button = codes.nth(n);
+    await button.focus();
+    await page.keyboard.press("Enter");
+    await page.locator("#qr[open] svg").waitFor();
+    assert.equal(await text(page, "#qr-text"), ways[n]);
+    if (n === 0) await page.screenshot({ path: join(options.shots, "page-qr.png") });
+    const { data, width, height } = await page.evaluate(pixelsOf, "#qr svg");
+    assert.equal(jsQR(Uint8ClampedArray.from(data), width, height)?.data, ways[n], "what a phone reads");
+    await page.keyboard.press("Escape");
+    await page.locator("#qr").waitFor({ state: "hidden" });
+    assert.ok(await button.evaluate((node) => node === document.activeElement), "the focus is back");
+  }
   assert.ok(await page.locator("#watch").isVisible(), "Escape closed the code, not the player");
 }
 

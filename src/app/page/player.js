@@ -451,11 +451,11 @@ export class Player extends EventTarget {
     this.#video.currentTime = time;
   }
 
-  /** The stretch of the buffer that is being played, or the next one. */
+  /** The stretch of the buffer that is being played, or the next one; browsers stop a little before the end of one. */
   #range() {
     const { buffered, currentTime } = this.#video;
     for (let n = 0; n < buffered.length; n++) {
-      if (currentTime < buffered.end(n) || n === buffered.length - 1) {
+      if (currentTime < buffered.end(n) - 0.1 || n === buffered.length - 1) {
         return { start: buffered.start(n), end: buffered.end(n) };
       }
     }

@@ -18,7 +18,10 @@
 //! - A date and the next differ by the length in between, to within a hundredth by which they follow the clock.
 //!
 //! Deviations: TARGETDURATION grows when a segment is longer than all before it (the length of an encoder's GOP is not
-//! known in advance); it never shrinks. A frame gap longer than a segment may be is a discontinuity, not a duration.
+//! known in advance); it never shrinks. EXT-X-INDEPENDENT-SEGMENTS goes while a segment is listed that is none. A frame gap
+//! longer than a segment may be is a discontinuity, not a duration. Media that are missing while the encoder is away are no
+//! EXT-X-GAP segments: the time line of viewers has no hole there. Playlists are not compressed: they are short, and there is
+//! no compressor in the program.
 
 mod cutter;
 mod keys;
@@ -152,7 +155,7 @@ pub enum Playlist {
 pub enum File {
     /// Its bytes, while they are kept.
     Body(Content, Weak<Body>),
-    /// A part that is announced; ask again at the next change, or answer 404 after this many milliseconds.
+    /// A part that is announced; ask again at the next change, or answer 503 after this many milliseconds.
     Wait(u64),
 }
 
@@ -218,6 +221,18 @@ pub type Tracks = (Option<VideoCodec>, Option<AudioCodec>);
 
 /// Makes a packager, or says why there is none for these codecs.
 pub type Make = fn(Kindred, Option<VideoCodec>, Option<AudioCodec>) -> Result<Box<dyn Packager>, String>;
+
+/// Frames from a stream's start, as if all headers had come first: a track that began a frame earlier than the other is no
+/// other stream.
+fn with_all_headers(mut held: Vec<Frame>) -> Vec<Frame> {
+    let Some(whole) = held.last().map(|last| last.codec.clone()) else { return held };
+    for frame in &mut held {
+        if frame.codec.headers().iter().all(|(key, bytes)| whole.get(*key) == Some(bytes)) {
+            frame.codec = whole.clone();
+        }
+    }
+    held
+}
 
 /// HLS of one stream.
 #[derive(Debug)]
@@ -290,7 +305,7 @@ impl Hls {
                     return Progress::default();
                 }
                 // Headers first: then the packager knows all tracks when it makes its first piece.
-                let held = self.held.take().unwrap_or_default();
+                let held = with_all_headers(self.held.take().unwrap_or_default());
                 let (headers, media): (Vec<_>, Vec<_>) = held.iter().partition(|f| f.role == Role::Header);
                 for frame in headers.into_iter().chain(media) {
                     self.feed(frame);
@@ -330,7 +345,8 @@ impl Hls {
     /// The playlist. `query` may hold `_HLS_msn`, `_HLS_part` and `_HLS_skip`.
     pub fn playlist(&mut self, query: &str) -> Playlist {
         let low_latency = self.settings.variant == Variant::LowLatency;
-        let asked = match playlist::Reload::from_query(query).filter(|_| low_latency) {
+        let listens = low_latency && !self.window.has_ended();
+        let asked = match playlist::Reload::from_query(query).filter(|_| listens) {
             None => None,
             Some(Ok(asked)) => Some(asked),
             Some(Err(why)) => return Playlist::Bad(why),

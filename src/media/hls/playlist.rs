@@ -13,6 +13,14 @@ const PARTS_FOR: u64 = 3;
 /// PART-HOLD-BACK in part targets: at least two, better three (RFC 8216bis, 4.4.3.8).
 const HOLD_BACK: u64 = 3;
 
+/// How many seconds of parts a request may be ahead of the newest one, and how many parts at least (RFC 8216bis, 6.2.5.2).
+const ADVANCE: u64 = 3;
+
+/// How many parts a request may be ahead of the newest one.
+pub(super) fn advance_limit(part_target_ms: u64) -> u64 {
+    (ADVANCE * 1000).checked_div(part_target_ms).unwrap_or(0).max(ADVANCE)
+}
+
 /// Segments further from the end than this many target durations may be left out (RFC 8216bis, 4.4.3.8: six at least).
 const SKIP_UNTIL: u64 = 6;
 
@@ -86,12 +94,12 @@ impl View<'_> {
 /// The playlist, or with `update` what is new in it. Every line ends in a newline.
 pub(super) fn text(view: &View<'_>, update: bool) -> String {
     let mut out = String::with_capacity(256 + view.listed.len() * 112);
-    head(view, &mut out);
     let total: u64 = view.listed.iter().map(|segment| segment.ms).sum();
+    let skipped = if update { view.skipped(total) } else { 0 };
+    head(view, skipped > 0, &mut out);
     let with_parts = total.saturating_sub(view.target_s.saturating_mul(1000 * PARTS_FOR));
     let mut before = 0u64;
     let (mut init, mut key): (Option<&str>, Option<&str>) = (None, None);
-    let skipped = if update { view.skipped(total) } else { 0 };
     if skipped > 0 {
         let _ = writeln!(out, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}");
     }
@@ -136,12 +144,14 @@ pub(super) fn text(view: &View<'_>, update: bool) -> String {
     out
 }
 
-fn head(view: &View<'_>, out: &mut String) {
+/// The tags of the whole list. The version is the least that what is in the list needs (RFC 8216bis, section 8): decimal
+/// lengths 3, `EXT-X-MAP` 6, `EXT-X-SKIP` 9.
+fn head(view: &View<'_>, skips: bool, out: &mut String) {
     let version = match view.variant {
         Variant::Ts => 3,
-        Variant::Fmp4 => 7,
-        Variant::LowLatency => 9,
+        Variant::Fmp4 | Variant::LowLatency => 6,
     };
+    let version = if skips { 9 } else { version };
     let _ = writeln!(out, "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{}", view.target_s);
     if view.variant == Variant::LowLatency {
         let hold_back = seconds(view.part_target_ms.saturating_mul(HOLD_BACK));
@@ -153,9 +163,8 @@ fn head(view: &View<'_>, out: &mut String) {
         let _ = writeln!(out, "#EXT-X-PART-INF:PART-TARGET={}", seconds(view.part_target_ms));
     }
     let _ = writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", view.sequence);
-    if view.discontinuity_sequence > 0 {
-        let _ = writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", view.discontinuity_sequence);
-    }
+    // Always there: a discontinuity may leave the list only where it stands, and it must not appear later.
+    let _ = writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", view.discontinuity_sequence);
     if view.listed.iter().all(|segment| segment.independent) {
         out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
     }

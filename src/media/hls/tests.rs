@@ -347,6 +347,7 @@ fn encrypted_segments_name_their_keys() {
     let mut rig = Rig::new(Settings { segments_per_key: 5, ..settings(Variant::Ts) });
     rig.play(600_000, 50, true);
     assert_eq!(rig.text().matches("#EXT-X-KEY").count(), 2);
+    assert!(rig.validator.opened > 290, "{}", rig.validator.opened);
 }
 
 #[test]
@@ -468,6 +469,33 @@ fn late_sound_is_a_discontinuity_and_sound_within_the_wait_is_not() {
     }
 }
 
+/// Sound, with its header, before the header of the picture: it is one stream all the same.
+#[test]
+fn a_track_that_begins_earlier_is_no_discontinuity() {
+    for variant in [Variant::Ts, Variant::Fmp4] {
+        let mut rig = Rig::real(settings(variant), true);
+        rig.hls.interrupt(rig.now());
+        let mut codec = CodecSet::default();
+        let mut send =
+            |rig: &mut Rig, key: HeaderKey, header: &'static [u8], role, media: &'static [u8], told: bool| {
+                codec = codec.with(key, &Bytes::from_static(header)).unwrap();
+                let shared = Rc::new(codec.clone());
+                for (role, payload) in [(Role::Header, header), (role, media)] {
+                    let payload = Bytes::from_static(payload);
+                    let frame = Frame { kind: key.kind(), role, dts: 0, payload, codec: shared.clone() };
+                    rig.hls.push(&frame, told.then_some(rig.tracks), rig.now());
+                }
+            };
+        send(&mut rig, HeaderKey::Audio(0), AAC, Role::Delta, b"\xaf\x01a", false);
+        send(&mut rig, HeaderKey::Video(0), AVC, Role::Key, b"\x17\x01\0\0\0\0\0\x01\0\x65", true);
+        rig.at = 40;
+        rig.audio_at = 40;
+        rig.play(20_000, 50, true);
+        let text = rig.text();
+        assert_eq!(rig.validator.discontinuities, 0, "{variant:?}\n{text}");
+    }
+}
+
 #[test]
 fn blocking_reload_answers_when_the_part_is_there() {
     let mut rig = Rig::new(settings(Variant::LowLatency));
@@ -482,8 +510,12 @@ fn blocking_reload_answers_when_the_part_is_there() {
     assert_eq!(rig.hls.playlist("_HLS_msn=101"), wait);
     assert_eq!(rig.hls.playlist("_HLS_msn=101&_HLS_part=2"), wait);
     assert_eq!(rig.hls.playlist("_HLS_msn=102&_HLS_part=0"), wait);
+    // Three seconds of parts of half a second ahead, and no more.
+    assert_eq!(rig.hls.playlist("_HLS_msn=101&_HLS_part=7"), wait);
     for bad in [
         "_HLS_msn=103",
+        "_HLS_msn=101&_HLS_part=8",
+        "_HLS_msn=102&_HLS_part=6",
         "_HLS_part=1",
         "_HLS_msn=x",
         "_HLS_msn=101&_HLS_part=-1",
@@ -498,6 +530,10 @@ fn blocking_reload_answers_when_the_part_is_there() {
     assert!(matches!(rig.hls.file("live/x-101.2.m4s"), Some(File::Body(..))));
     rig.hls.end(rig.now());
     assert!(has(&mut rig, "_HLS_msn=999&_HLS_part=9"), "nobody waits for what never comes");
+    assert!(
+        has(&mut rig, "_HLS_part=9") && has(&mut rig, "_HLS_msn=x"),
+        "of a list that has its end these are ignored"
+    );
 }
 
 #[test]
@@ -571,6 +607,14 @@ fn an_update_leaves_out_what_is_old_and_only_where_that_pays() {
         rig.play(200_000, 50, true);
         assert_eq!(rig.validator.updates > 100, updates, "{}", rig.validator.updates);
         assert_eq!(rig.text().contains(",CAN-SKIP-UNTIL=12.000"), updates, "{}", rig.text());
+        let update = |rig: &mut Rig| match rig.hls.playlist("_HLS_skip=v2") {
+            Playlist::Text(text) => text.contains("#EXT-X-SKIP:") && text.contains("#EXT-X-VERSION:9\n"),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(update(&mut rig), updates);
+        rig.hls.end(rig.now());
+        assert!(!update(&mut rig), "a list that has its end is given whole");
+        rig.validator.look(&mut rig.hls, rig.clock);
     }
     let mut rig = Rig::new(Settings { window_ms: 60_000, ..settings(Variant::Ts) });
     rig.play(100_000, 50, true);

@@ -2,7 +2,8 @@
 //! Spec: RFC 8216, sections 4.3 and 6.2; RFC 8216bis, sections 4.4.3.7 to 4.4.5.3 and 6.2.5.
 
 use super::{Body, Content, File, Hls, Playlist, Variant};
-use std::collections::BTreeMap;
+use aes::cipher::{BlockDecryptMut, KeyIvInit, block_padding::Pkcs7};
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher;
 use std::rc::Rc;
 
@@ -39,6 +40,7 @@ struct Parsed {
     independent: bool,
     skip_until: Option<u64>,
     skipped: u64,
+    head: Vec<String>,
 }
 
 /// Follows one stream.
@@ -71,7 +73,24 @@ pub(super) struct Validator {
     pub(super) updates: u64,
     /// Segments that a player cannot start at.
     pub(super) dependent: u64,
+    /// Encrypted segments that could be read with their keys.
+    pub(super) opened: u64,
+    /// The tags of the whole list, without those that may change.
+    head: Option<Vec<String>>,
+    part_target: u64,
 }
+
+/// Tags that stand in a list once at most (RFC 8216bis, 4.4.1 to 4.4.3), and are there before the first segment.
+const ONCE: [&str; 8] = [
+    "#EXT-X-VERSION",
+    "#EXT-X-TARGETDURATION",
+    "#EXT-X-SERVER-CONTROL",
+    "#EXT-X-PART-INF",
+    "#EXT-X-MEDIA-SEQUENCE",
+    "#EXT-X-DISCONTINUITY-SEQUENCE",
+    "#EXT-X-INDEPENDENT-SEGMENTS",
+    "#EXT-X-SKIP",
+];
 
 /// Milliseconds since midnight of a date in a playlist.
 fn of_day(date: &str) -> u64 {
@@ -107,10 +126,26 @@ fn parse(text: &str, variant: Variant) -> Parsed {
     let (mut map, mut key, mut extinf, mut parts) = (None, None, None, Vec::new());
     let mut date = None;
     let mut discontinuities = 0;
-    let mut version = 0;
+    let (mut version, mut needed) = (0, 1);
+    let mut once = BTreeSet::new();
+    let mut fresh = false;
     for line in lines {
         assert!(!p.ended, "nothing follows ENDLIST: {line}");
         let (tag, value) = line.split_once(':').unwrap_or((line, ""));
+        if ONCE.contains(&tag) {
+            assert!(once.insert(tag) && p.segments.is_empty(), "{tag} twice or late\n{text}");
+            // Of the whole list these may change, and what is reckoned from a target duration.
+            let may_change = tag.ends_with("SEQUENCE") || tag.ends_with("SEGMENTS") || tag.ends_with("-SKIP");
+            if !may_change && tag != "#EXT-X-VERSION" {
+                p.head.push(tag.to_owned());
+            }
+        }
+        needed = needed.max(match tag {
+            "#EXTINF" => 3,
+            "#EXT-X-MAP" => 6,
+            "#EXT-X-SKIP" => 9,
+            _ => 1,
+        });
         match tag {
             "#EXT-X-VERSION" => version = value.parse().unwrap(),
             "#EXT-X-TARGETDURATION" => p.target = value.parse().unwrap(),
@@ -128,10 +163,21 @@ fn parse(text: &str, variant: Variant) -> Parsed {
                 assert!(p.segments.is_empty());
                 p.skipped = attribute(value, "SKIPPED-SEGMENTS").unwrap().parse().unwrap();
             }
-            "#EXT-X-DISCONTINUITY" => discontinuities += 1,
+            "#EXT-X-DISCONTINUITY" => {
+                assert!(
+                    !std::mem::replace(&mut fresh, true) && parts.is_empty(),
+                    "in front of its segment\n{text}"
+                );
+                discontinuities += 1;
+            }
             "#EXT-X-MAP" => map = attribute(value, "URI").map(str::to_owned),
             "#EXT-X-KEY" => {
                 assert_eq!(attribute(value, "METHOD"), Some("AES-128"));
+                assert_eq!(
+                    attribute(value, "IV"),
+                    None,
+                    "the initialization vector is the number of the segment"
+                );
                 key = attribute(value, "URI").map(str::to_owned);
             }
             "#EXTINF" => {
@@ -165,19 +211,25 @@ fn parse(text: &str, variant: Variant) -> Parsed {
                     key: key.clone(),
                     date: date.take().expect("each segment has a date"),
                 };
+                assert!(ms(&said.extinf) > 0, "a segment lasts\n{text}");
                 p.segments.push((said, std::mem::take(&mut parts)));
+                fresh = false;
             }
         }
+    }
+    for required in
+        ["#EXT-X-VERSION", "#EXT-X-TARGETDURATION", "#EXT-X-MEDIA-SEQUENCE", "#EXT-X-DISCONTINUITY-SEQUENCE"]
+    {
+        assert!(once.contains(required), "{required} is missing\n{text}");
+    }
+    let low_latency = variant == Variant::LowLatency;
+    for tag in ["#EXT-X-SERVER-CONTROL", "#EXT-X-PART-INF"] {
+        assert_eq!(once.contains(tag), low_latency, "{tag}\n{text}");
     }
     assert_eq!(extinf, None);
     assert!(parts.is_empty() == date.is_none(), "parts have a date");
     p.trailing = parts;
-    let expected = match variant {
-        Variant::Ts => 3,
-        Variant::Fmp4 => 7,
-        Variant::LowLatency => 9,
-    };
-    assert_eq!(version, expected);
+    assert_eq!(version, needed, "no more and no less than what is in it needs\n{text}");
     if variant != Variant::Ts {
         assert!(p.segments.iter().all(|(said, _)| said.map.is_some()), "every segment has a map\n{text}");
     }
@@ -200,7 +252,7 @@ impl Validator {
         let p = parse(&text, variant);
         self.versions += 1;
         self.check_numbers(&p, now, &text);
-        if self.versions % 5 == 1 {
+        if self.versions % 5 == 1 || p.ended {
             self.check_update(hls, &p, &text);
         }
         self.check_dates(&p, &text);
@@ -219,9 +271,13 @@ impl Validator {
                         .get(&(n.wrapping_sub(1)))
                         .is_none_or(|before| before.discontinuities != said.discontinuities);
                     self.said.insert(n, said.clone());
-                    self.check_body(hls, said, variant, fresh, p.independent);
+                    self.check_body(hls, (n, said), variant, fresh, p.independent);
                 }
             }
+            // Further from the end than three target durations a part is not listed, and can still be had.
+            let from_end: u64 =
+                p.segments.iter().skip((n - p.sequence) as usize).map(|(s, _)| ms(&s.extinf)).sum();
+            assert!(parts.is_empty() || from_end <= 3 * p.target * 1000, "old parts\n{text}");
             if !parts.is_empty() {
                 self.check_parts(hls, n, parts, &p, Some(said), &text);
             } else if variant == Variant::LowLatency {
@@ -231,13 +287,20 @@ impl Validator {
         }
         let next = p.sequence + p.segments.len() as u64;
         if variant == Variant::LowLatency {
-            assert!(p.hold_back >= 2 * p.part_target, "PART-HOLD-BACK");
+            assert!(p.hold_back >= 3 * p.part_target, "PART-HOLD-BACK is three PART-TARGETs: {text}");
+            assert!(self.part_target == 0 || self.part_target == p.part_target, "PART-TARGET changed");
+            self.part_target = p.part_target;
             assert!(p.hint.is_some() != p.ended, "a hint until the end\n{text}");
             self.check_parts(hls, next, &p.trailing, &p, None, &text);
-            self.check_hint(&p, &text);
+            self.check_hint(hls, &p, &text);
         } else {
             assert!(p.trailing.is_empty() && p.hint.is_none());
         }
+        assert_eq!(
+            *self.head.get_or_insert(p.head.clone()),
+            p.head,
+            "tags of the whole list come or go\n{text}"
+        );
         self.discontinuities =
             p.segments.last().map_or(self.discontinuities, |(said, _)| said.discontinuities);
         self.text = Some(text);
@@ -282,7 +345,9 @@ impl Validator {
     fn check_update(&mut self, hls: &mut Hls, whole: &Parsed, text: &str) {
         let Playlist::Text(update) = hls.playlist("a=b&_HLS_skip=YES") else { panic!("no update") };
         let p = parse(&update, hls.settings().variant);
-        let Some(until) = whole.skip_until else { return assert_eq!(&*update, text) };
+        let Some(until) = whole.skip_until.filter(|_| !whole.ended) else {
+            return assert_eq!(&*update, text);
+        };
         assert!(until >= 6 * whole.target * 1000);
         self.updates += u64::from(p.skipped > 0);
         let (old, rest) = whole.segments.split_at(p.skipped as usize);
@@ -332,10 +397,20 @@ impl Validator {
         // They go in order, so the oldest speaks for all.
         if let Some(n) = self.left.keys().next().filter(|_| !self.squeezed) {
             assert!(body(hls, &self.said[n].uri).is_some(), "segment {n} went too early");
+            for part in self.parts.get(n).map_or(&[][..], |(parts, _)| parts) {
+                assert!(body(hls, &part.uri).is_some(), "{} went too early", part.uri);
+            }
         }
     }
 
-    fn check_body(&mut self, hls: &Hls, said: &Said, variant: Variant, fresh: bool, independent: bool) {
+    fn check_body(
+        &mut self,
+        hls: &Hls,
+        (n, said): (u64, &Said),
+        variant: Variant,
+        fresh: bool,
+        independent: bool,
+    ) {
         let (content, bytes) = body(hls, &said.uri).expect("a listed segment can be had");
         assert!(self.bodies.insert(said.uri.clone(), sum(&bytes)).is_none(), "{} was used before", said.uri);
         let whole: Vec<u8> = bytes.chunks.concat();
@@ -355,6 +430,13 @@ impl Validator {
                 assert_eq!(whole.len() % 16, 0);
                 let (content, key) = body(hls, said.key.as_ref().unwrap()).expect("the key can be had");
                 assert_eq!((content, key.len), (Content::Key, 16));
+                let key: [u8; 16] = key.chunks.concat().try_into().unwrap();
+                let (mut whole, iv) = (whole, u128::from(n).to_be_bytes());
+                let cipher = cbc::Decryptor::<aes::Aes128>::new(&key.into(), &iv.into());
+                let clear = cipher.decrypt_padded_mut::<Pkcs7>(&mut whole).expect("padding");
+                assert!(clear.chunks(188).all(|packet| packet.len() == 188 && packet[0] == 0x47));
+                self.check_counters(clear, fresh);
+                self.opened += 1;
             }
             Variant::Fmp4 | Variant::LowLatency => {
                 assert_eq!((content, &whole[4..8]), (Content::Mp4, &b"moof"[..]));
@@ -411,7 +493,7 @@ impl Validator {
     }
 
     /// What was announced is what came.
-    fn check_hint(&mut self, p: &Parsed, text: &str) {
+    fn check_hint(&mut self, hls: &Hls, p: &Parsed, text: &str) {
         let all: Vec<&Part> = p.segments.iter().flat_map(|(_, parts)| parts).chain(&p.trailing).collect();
         if let Some((count, hint)) = self.hint.take()
             && self.parts_seen > count
@@ -419,6 +501,9 @@ impl Validator {
             assert!(all.iter().any(|part| part.uri == hint), "the hint {hint} did not come true\n{text}");
         } else if let Some(hint) = &p.hint {
             assert!(all.iter().all(|part| part.uri != *hint));
+        }
+        if let Some(hint) = &p.hint {
+            assert!(matches!(file(hls, hint), Some(File::Wait(_))), "{hint} cannot be asked for\n{text}");
         }
         self.hint = p.hint.clone().map(|hint| (self.parts_seen, hint));
     }
@@ -430,10 +515,13 @@ fn sum(body: &Body) -> u64 {
     hasher.finish()
 }
 
-/// The bytes behind a URI of a playlist of the app `live`.
+/// What is behind a URI of a playlist of the app `live`.
+fn file(hls: &Hls, uri: &str) -> Option<File> {
+    hls.file(&format!("live/{}", crate::wire::names::percent_decode(uri)?))
+}
+
 fn body(hls: &Hls, uri: &str) -> Option<(Content, Rc<Body>)> {
-    let name = format!("live/{}", crate::wire::names::percent_decode(uri)?);
-    match hls.file(&name)? {
+    match file(hls, uri)? {
         File::Body(content, body) => Some((content, body.upgrade().expect("kept"))),
         File::Wait(_) => None,
     }

@@ -410,6 +410,11 @@ impl Window {
         self.touch();
     }
 
+    /// Nothing more comes: what requests say of it is ignored.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     pub(super) fn reopen(&mut self) {
         self.ended = false;
         self.touch();
@@ -429,8 +434,10 @@ impl Window {
         }
         let open_parts = self.open.as_ref().map_or(0, |open| open.parts.len() as u64);
         let Some(part) = part else { return Ok(sequence < self.next_sequence) };
-        if sequence == self.next_sequence {
-            return Ok(part < open_parts);
+        let there = if sequence == self.next_sequence { open_parts } else { 0 };
+        if sequence >= self.next_sequence {
+            let most = there.saturating_add(playlist::advance_limit(self.part_target_ms));
+            return if part < most { Ok(part < there) } else { Err("_HLS_part is too far ahead") };
         }
         // A part beyond the last of its segment means the first of the next.
         let behind = self.next_sequence.saturating_sub(1);
@@ -441,6 +448,7 @@ impl Window {
     /// The playlist as it is now.
     /// With `update`, what a client has that asked not long ago is left out, if that is worth it.
     pub(super) fn text(&mut self, names: &Names, variant: Variant, update: bool) -> Rc<str> {
+        let update = update && !self.ended;
         let kept = if update { &self.update } else { &self.text };
         if let Some(text) = kept {
             return text.clone();

@@ -18,7 +18,7 @@ mod refusal;
 mod tests;
 pub mod ts;
 
-pub use refusal::refusal;
+pub use refusal::{refusal, silence};
 
 /// A piece of a derived stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,9 @@ pub trait Packager: Debug {
 
     /// The stream is over: appends what was held back.
     fn finish(&mut self, out: &mut Vec<Piece>);
+
+    /// Its pieces are for readers who play them when they come, and are nowhere kept.
+    fn for_live(&mut self) {}
 
     /// What a segment has to begin with whose first piece is no key; empty for most containers.
     fn tables(&mut self) -> Bytes {

@@ -16,10 +16,21 @@ fn name(container: Container) -> &'static str {
 fn carries_audio(container: Container, codec: AudioCodec) -> bool {
     let mp3 = matches!(codec, AudioCodec::Mp3 | AudioCodec::Mp38k);
     match container {
+        Container::Fmp4 => fmp4::carries_audio(codec),
         Container::Aac => codec == AudioCodec::Aac,
         Container::Mp3 => mp3,
         _ => mp3 || codec == AudioCodec::Aac,
     }
+}
+
+fn unfit(container: Container, codec: AudioCodec) -> String {
+    format!("{} cannot carry this stream's audio, which is {codec}", name(container))
+}
+
+/// Why a stream with a picture goes without its sound in this container, in one line; `None`: it does not.
+pub fn silence(container: Container, video: Option<VideoCodec>, audio: Option<AudioCodec>) -> Option<String> {
+    let codec = audio.filter(|codec| video.is_some() && !carries_audio(container, *codec))?;
+    Some(unfit(container, codec))
 }
 
 /// Why a stream with these tracks cannot be had in this container, in one line for status 415; `None`: it can.
@@ -36,7 +47,7 @@ pub fn refusal(container: Container, video: Option<VideoCodec>, audio: Option<Au
         (Some(VideoCodec::Avc | VideoCodec::Hevc), _) => None,
         (Some(codec), _) => Some(format!("{to} cannot carry this stream's video, which is {codec}")),
         (None, Some(codec)) if carries_audio(container, codec) => None,
-        (None, Some(codec)) => Some(format!("{to} cannot carry this stream's audio, which is {codec}")),
+        (None, Some(codec)) => Some(unfit(container, codec)),
         (None, None) if is_sound => Some(format!("this stream has no audio for {to}")),
         (None, None) => Some(format!("this stream has no audio or video for {to}")),
     }
@@ -89,5 +100,9 @@ mod tests {
             let said = refusal(container, video, audio);
             assert_eq!(said.as_deref(), expected, "{container:?} {video:?} {audio:?}");
         }
+        let silent = |container, video, audio| silence(container, video, Some(audio)).is_some();
+        assert!(silent(Container::Ts, Some(Avc), Opus) && !silent(Container::Ts, Some(Avc), Mp3));
+        assert!(silent(Container::Fmp4, Some(Avc), G711A) && !silent(Container::Fmp4, Some(Av1), Opus));
+        assert!(!silent(Container::Ts, None, Opus), "that is refused");
     }
 }

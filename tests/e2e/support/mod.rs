@@ -3,6 +3,7 @@ pub(crate) mod clips;
 pub(crate) mod flv;
 pub(crate) mod frames;
 pub(crate) mod http;
+pub(crate) mod paced;
 pub(crate) mod proc;
 pub(crate) mod rtmp;
 pub(crate) mod server;

@@ -13,7 +13,7 @@ pub(super) fn carries_video(codec: VideoCodec) -> bool {
 }
 
 /// Whether the container carries this audio codec.
-pub(super) fn carries_audio(codec: AudioCodec) -> bool {
+pub(in crate::media::package) fn carries_audio(codec: AudioCodec) -> bool {
     use AudioCodec::{Aac, Flac, Mp3, Mp38k, Opus};
     matches!(codec, Aac | Mp3 | Mp38k | Opus | Flac)
 }

@@ -17,8 +17,11 @@
 //! keyframe leaves out pieces of an earlier time, and has lost nothing that he could use.
 //!
 //! Sound that first comes when the header is out begins with the next keyframe, behind a new header: who adds tracks has to
-//! begin anew, and can with a keyframe alone. Sound that stops is filled with silence (`silence`), since a browser plays as far as
-//! all tracks reach.
+//! begin anew, and can with a keyframe alone.
+//!
+//! A browser plays as far as all tracks reach. Sound that stops is filled with silence (`silence`). A picture that stands while the sound
+//! goes on lasts [`HOLD_MS`] for live readers, so that they hear what there is: when the next one comes it takes the
+//! rest of that time away, as the byte stream format has it for frames that overlap.
 //!
 //! Invariants: a new header comes before the first piece that needs it; after one that changes video or adds sound, a key comes first. Bounded: [`START_WAIT_MS`], [`MAX_HELD_BYTES`], [`MAX_SAMPLES`], [`MAX_PIECE_BYTES`].
 //! Deviations: no edit lists, so B-frames show their delay as a first picture later than the first sound, as in FLV.
@@ -42,6 +45,7 @@ use std::borrow::Cow;
 use track::{Cut, Held, Queue};
 
 pub use crate::wire::mp4::fragment::{TFDT_AT, set_time, time};
+pub(super) use learn::carries_audio;
 pub use track::{MAX_PIECE_BYTES, MAX_SAMPLES};
 
 /// How long, in milliseconds of the stream, samples are held for a track that is expected and not yet known.
@@ -52,6 +56,9 @@ pub const MAX_HELD_BYTES: usize = 8 << 20;
 pub const AUDIO_PIECE_MS: u64 = 100;
 /// How long audio waits for a keyframe of an earlier time that is held for its successor, in milliseconds.
 const MAX_AUDIO_HOLD_MS: u64 = 1000;
+/// How much sound, in milliseconds, comes before a held picture goes out alone for live readers, and how long that then lasts.
+const STANDS_AFTER_MS: u64 = 500;
+const HOLD_MS: u64 = 10_000;
 const DEFAULT_VIDEO_PERIOD_MS: u64 = 40;
 const DEFAULT_AUDIO_PERIOD_MS: u64 = 21;
 
@@ -116,6 +123,10 @@ pub struct Fmp4Packager {
     silence: Silence,
     /// Since when pictures have come without a leap of the time line.
     steady_since: u64,
+    /// Its readers play what comes when it comes.
+    live: bool,
+    /// Time of the newest sound when the newest picture came.
+    heard: u64,
 }
 
 impl Fmp4Packager {
@@ -137,6 +148,8 @@ impl Fmp4Packager {
             late: None,
             silence: Silence::new(),
             steady_since: 0,
+            live: false,
+            heard: 0,
         }
     }
 
@@ -203,6 +216,7 @@ impl Fmp4Packager {
             self.key_dts = self.pictures.newest().map_or(frame.dts, |newest| newest.dts);
         }
         self.fill_sound(frame.dts);
+        self.heard = self.sounds.last_dts().unwrap_or(frame.dts);
         self.go(out);
     }
 
@@ -313,9 +327,23 @@ impl Fmp4Packager {
             self.send(piece, out);
             video_went_out = true;
         }
+        self.hold_picture(out);
         let held_key = self.pictures.newest().filter(|newest| newest.sync).map(|newest| newest.dts);
         let before = held_key.filter(|_| self.sounds.span() < MAX_AUDIO_HOLD_MS);
         self.drain_sounds(before, self.key_dts, video_went_out, out);
+    }
+
+    /// Gives out the newest picture when the sound goes on without a next one.
+    fn hold_picture(&mut self, out: &mut Vec<Piece>) {
+        let Some((dts, key)) = self.pictures.newest().map(|newest| (newest.dts, newest.sync)) else { return };
+        let since = self.sounds.last_dts().unwrap_or(0).saturating_sub(self.heard);
+        if !self.live || since <= STANDS_AFTER_MS.max(2 * self.pictures.period()) {
+            return;
+        }
+        if key {
+            self.drain_sounds(Some(dts), dts, true, out);
+        }
+        self.last_pictures(Some(dts.saturating_add(HOLD_MS)), out);
     }
 
     /// Gives out audio that begins before a time, in pieces that end at `cut_at`.
@@ -367,6 +395,10 @@ impl Packager for Fmp4Packager {
             Kind::Audio => self.push_audio(frame, out),
             Kind::Script => {}
         }
+    }
+
+    fn for_live(&mut self) {
+        self.live = true;
     }
 
     fn finish(&mut self, out: &mut Vec<Piece>) {

@@ -13,6 +13,7 @@
 use super::track::Held;
 use crate::wire::mp4::config::AudioConfig;
 use crate::wire::mp4::init::Entry;
+use crate::wire::{aac, mp3};
 use bytes::Bytes;
 
 /// How far, in milliseconds, sound may be behind the picture before silence takes its place, at first and at most.
@@ -21,10 +22,18 @@ const MAX_PATIENCE_MS: u64 = 8000;
 /// Milliseconds of silence made at once at most.
 const MAX_FILL_MS: u64 = 10_000;
 
-/// A frame of AAC LC of 1,024 samples with no spectrum (ISO/IEC 14496-3, 4.4.2.1): one single channel element, or one pair
-/// with a common window, then the end.
-const AAC_MONO: &[u8] = &[0, 0, 0, 7];
-const AAC_STEREO: &[u8] = &[0x21, 0, 0, 0, 0, 0x1c];
+/// Frames of AAC of 1,024 samples with no spectrum (ISO/IEC 14496-3, 4.4.2.1), for channel configurations 1 to 7: the elements of
+/// table 1.19, pairs with a common window, then the end. Decoders of HE-AAC, whose core this is, find no SBR in them and
+/// double the rate alone.
+const AAC: [&[u8]; 7] = [
+    &[0, 0, 0, 7],
+    &[0x21, 0, 0, 0, 0, 0x1c],
+    &[0, 0, 0, 1, 8, 0, 0, 0, 0, 0xe0],
+    &[0, 0, 0, 1, 8, 0, 0, 0, 0, 2, 0, 0, 7],
+    &[0, 0, 0, 1, 8, 0, 0, 0, 0, 0x23, 0, 0, 0, 0, 0x1c],
+    &[0, 0, 0, 1, 8, 0, 0, 0, 0, 0x23, 0, 0, 0, 0, 0xc, 0, 0, 0, 0xe0],
+    &[0, 0, 0, 1, 8, 0, 0, 0, 0, 0x23, 0, 0, 0, 0, 4, 0xa0, 0, 0, 0, 1, 0x80, 0, 0, 0x1c],
+];
 /// An Opus packet of 20 ms that says silence (RFC 6716, 4.3).
 const OPUS: &[u8] = &[0xf8, 0xff, 0xfe];
 
@@ -50,12 +59,13 @@ impl Silence {
     /// A picture of time `picture` has come and the last sound is of time `last`: the silence that is due. Of codecs for
     /// which there is none here, nothing.
     pub(super) fn fill(&mut self, picture: u64, last: u64, config: &AudioConfig) -> Vec<Held> {
+        let is_on = matches!(self.state, State::On { .. });
+        if !is_on && picture.saturating_sub(last) <= self.patience {
+            return Vec::new();
+        }
         let Some((frame, samples)) = frame_of(config) else { return Vec::new() };
         let rate = u64::from(config.track.rate.max(1));
-        if !matches!(self.state, State::On { .. }) {
-            if picture.saturating_sub(last) <= self.patience {
-                return Vec::new();
-            }
+        if !is_on {
             self.state = State::On { from: last.max(picture.saturating_sub(MAX_FILL_MS)), made: 0 };
         }
         let State::On { from, made } = &mut self.state else { return Vec::new() };
@@ -66,7 +76,7 @@ impl Silence {
                 return out;
             }
             *made = made.saturating_add(1);
-            out.push(Held { dts, cts: 0, sync: true, data: Bytes::from_static(frame) });
+            out.push(Held { dts, cts: 0, sync: true, data: frame.clone() });
         }
     }
 
@@ -88,11 +98,20 @@ impl Silence {
 }
 
 /// A frame of silence and its samples.
-fn frame_of(config: &AudioConfig) -> Option<(&'static [u8], u64)> {
-    match (&config.track.entry, config.track.channels, config.codec.as_str()) {
-        (Entry::Aac(_), 1, "mp4a.40.2") => Some((AAC_MONO, 1024)),
-        (Entry::Aac(_), 2, "mp4a.40.2") => Some((AAC_STEREO, 1024)),
-        (Entry::Opus(_), ..) => Some((OPUS, 960)),
+fn frame_of(config: &AudioConfig) -> Option<(Bytes, u64)> {
+    const MAIN: u8 = 1;
+    const LC: u8 = 2;
+    match &config.track.entry {
+        Entry::Aac(record) => {
+            let aac = aac::parse_config(record).filter(|aac| matches!(aac.object_type, MAIN | LC))?;
+            let frame = AAC.get(usize::from(aac.channel_config.checked_sub(1)?))?;
+            Some((Bytes::from_static(frame), u64::from(aac::FRAME_SAMPLES)))
+        }
+        Entry::Mp3 => {
+            let (frame, samples) = mp3::silence(config.track.rate, config.track.channels)?;
+            Some((Bytes::from(frame), u64::from(samples)))
+        }
+        Entry::Opus(_) => Some((Bytes::from_static(OPUS), 960)),
         _ => None,
     }
 }

@@ -202,6 +202,103 @@ fn silence_takes_the_place_of_sound_that_stops() {
     }
 }
 
+/// The picture stands for five seconds while the sound goes on: for live readers it lasts from the first half second on, so that
+/// no sound waits for it; in what is kept its length is exact.
+#[test]
+fn a_picture_that_stands_lasts_while_sound_goes_on() {
+    let frames = |end: u64| {
+        let mut frames = with_holes(end, 0, |_| true);
+        frames.retain(|frame| frame.kind == Kind::Audio || !(2960..8000).contains(&frame.dts));
+        frames
+    };
+    for live in [true, false] {
+        let mut packager = Fmp4Packager::new(true, true, 0);
+        if live {
+            packager.for_live();
+        }
+        let (mut pieces, mut late) = (Vec::new(), 0);
+        let (mut picture, mut sound) = (0, 0);
+        for frame in frames(12_000) {
+            let before = pieces.len();
+            packager.push(&frame, &mut pieces);
+            for fragment in fragments(&pieces[before..]) {
+                let last = fragment.samples.last().unwrap();
+                let end = last.dts + u64::from(last.duration);
+                *if fragment.track == VIDEO_TRACK { &mut picture } else { &mut sound } = end;
+            }
+            late = late.max(sound.saturating_sub(picture));
+        }
+        packager.finish(&mut pieces);
+        let (video, audio): (Vec<_>, Vec<_>) =
+            fragments(&pieces).into_iter().partition(|fragment| fragment.track == VIDEO_TRACK);
+        let pictures: Vec<_> = video.into_iter().flat_map(|fragment| fragment.samples).collect();
+        let standing: Vec<_> = pictures.iter().filter(|sample| sample.duration > 100).collect();
+        let (dts, duration) = (standing[0].dts, standing[0].duration);
+        assert_eq!((standing.len(), dts, duration), (1, 2920, if live { 10_000 } else { 5080 }));
+        assert_eq!(late > 1_000, !live, "{late} ms");
+        assert_eq!(pictures.len(), frames(12_000).iter().filter(|frame| frame.kind == Kind::Video).count());
+        assert!(pictures.windows(2).all(|pair| pair[0].dts < pair[1].dts));
+        assert_eq!(audio.iter().map(|fragment| fragment.samples.len()).sum::<usize>(), 12_000 / 23);
+    }
+}
+
+/// Sound that is always a second ahead, and a camera of a picture a second: no picture is taken for one that stands.
+#[test]
+fn skew_and_slow_cameras_are_no_standing_pictures() {
+    let c = both();
+    let skewed = with_holes(20_000, 0, |_| true)
+        .into_iter()
+        .filter(|frame| frame.kind == Kind::Audio || frame.dts >= 1000);
+    let skewed = skewed.map(|frame| match frame.kind {
+        Kind::Video => Frame { dts: frame.dts - 1000, ..frame },
+        _ => frame,
+    });
+    let mut slow: Vec<_> =
+        (0..20).map(|n| if n % 5 == 0 { key(n * 1000, &c) } else { inter(n * 1000, &c) }).collect();
+    slow.extend((0..20_000 / 23).map(|n| sound(n * 23, &c)));
+    slow.sort_by_key(|frame| frame.dts);
+    for frames in [skewed.collect::<Vec<_>>(), slow] {
+        let mut packager = Fmp4Packager::new(true, true, 0);
+        packager.for_live();
+        let pieces = run(&mut packager, &frames);
+        let durations: Vec<u32> =
+            fragments(&pieces).iter().flat_map(|f| f.samples.iter().map(|s| s.duration)).collect();
+        // Of the first picture nobody knows when the next will come.
+        assert!(durations.iter().skip(1).all(|ms| *ms <= 1000), "{durations:?}");
+    }
+}
+
+/// Each codec's silence, as long as its frames are; and for MP3 and layouts of many channels as well.
+#[test]
+fn silence_of_every_codec_that_has_one() {
+    // The header or first frame, a frame of sound, and its length in microseconds.
+    let cases = [
+        ("af00 1210", "af01 2110", 23_220),
+        ("af00 1390", "af01 2110", 46_440), // LC of 22.05 kHz, as HE-AAC that does not say so
+        ("af00 2b11 8800", "af01 2110", 42_667), // HE-AAC that says so, 24 and 48 kHz
+        ("af00 eb09 8800", "af01 2110", 42_667), // the same with parametric stereo
+        ("af00 11b0", "af01 2110", 21_333), // 5.1
+        ("", "2f fffb9064", 26_122),        // MP3 of 44.1 kHz
+        ("", "2f fff38464", 24_000),        // MP3 of 24 kHz
+    ];
+    for (header, body, length) in cases {
+        let mut headers = vec![(HeaderKey::Video(0), AVC_HEADER)];
+        headers.extend((!header.is_empty()).then_some((HeaderKey::Audio(0), header)));
+        let c = set(&headers);
+        let mut packager = Fmp4Packager::new(true, true, 0);
+        let mut frames: Vec<Frame> =
+            (0..250).map(|n| if n % 25 == 0 { key(n * 40, &c) } else { inter(n * 40, &c) }).collect();
+        frames.extend([0, 23].map(|dts| frame(Kind::Audio, Role::Delta, dts, hex(body), &c)));
+        frames.sort_by_key(|frame| frame.dts);
+        let mut pieces = run(&mut packager, &frames);
+        packager.finish(&mut pieces);
+        let sounds = sounds(&pieces);
+        let (first, last) = (sounds[2].0, sounds[sounds.len() - 1].0);
+        let one = (last - first) * 1000 / (sounds.len() as u64 - 3);
+        assert!(one.abs_diff(length) < 20 && last > 9_900, "{header} {body}: {one} us, up to {last}");
+    }
+}
+
 #[test]
 fn sound_that_is_late_is_not_silenced_for_good() {
     let mut packager = Fmp4Packager::new(true, true, 0);

@@ -70,6 +70,11 @@ impl Queue {
         self.last_dts
     }
 
+    /// From the sample before the newest to that, in milliseconds.
+    pub(super) fn period(&self) -> u64 {
+        self.period
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
