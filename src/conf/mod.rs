@@ -19,7 +19,8 @@ mod env;
 mod error;
 mod guard;
 mod include;
-pub mod notes;
+#[cfg(test)]
+mod notes;
 mod parse;
 mod process;
 pub mod reference;
