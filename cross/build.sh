@@ -124,9 +124,8 @@ prepare() {
   # Instructions of 16 bits where they do, which every ARMv7 has: a fifth less code. The compiler warns that the flag is
   # not stable, so .cargo/config.toml, which is for stable compilers too, does without.
   [ "$TARGET" != armv7 ] || flags=-Ctarget-feature=+thumb-mode
-  # What derives Debug shows the name of the type or variant alone: no more is told to users, and the rest takes some
-  # 10 KB, since the tables of traits hold all of it.
-  flags+=' -Zfmt-debug=shallow'
+  # Debug shows nothing: what users read is Display, and the tables of traits would hold all of it, some 20 KB.
+  flags+=' -Zfmt-debug=none'
   # These flags are added to those of .cargo/config.toml; RUSTFLAGS would replace them.
   settings+=("${key}_LINKER=$cc" "CC_$under=$cc" "AR_$under=$GNU-ar"
     "${key}_RUSTFLAGS=-Clink-self-contained=no -Cforce-unwind-tables=no $sources $flags")

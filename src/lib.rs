@@ -5,7 +5,7 @@
 //! | [`wire`] | codecs: bytes to values and back | nothing of ours |
 //! | [`proto`] | protocols as state machines without I/O | `wire` |
 //! | [`media`] | a stream in memory: frames, feed, cursors, framing | `wire` |
-//! | [`conf`] | the configuration language | nothing of ours |
+//! | [`conf`] | the configuration language | `wire` |
 //! | [`net`] | sockets, clock, signals; all `unsafe` | nothing of ours |
 //! | [`app`] | joins them: the loop and its roles | all |
 //!

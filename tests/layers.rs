@@ -1,6 +1,6 @@
 //! The direction of the arrows between the layers, and a few rules that no compiler flag states.
 //!
-//! `wire`, `conf` and `net` use nothing of the others; `proto` and `media` use `wire`; `app` uses all. `unsafe` is
+//! `wire` and `net` use nothing of the others; `conf`, `proto` and `media` use `wire`; `app` uses all. `unsafe` is
 //! in `src/net/sys` alone. There are no 64-bit atomics, which 32-bit MIPS does not have.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Each layer and what it may use besides itself.
 const LAYERS: [(&str, &[&str]); 6] = [
     ("wire", &[]),
-    ("conf", &[]),
+    ("conf", &["wire"]),
     ("net", &[]),
     ("proto", &["wire"]),
     ("media", &["wire"]),

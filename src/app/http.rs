@@ -327,8 +327,7 @@ pub fn note_answer(conn: &Conn, request: &Request, before: usize) {
         return;
     };
     let agent = printable(request.user_agent.as_deref().unwrap_or("-"), QUOTED);
-    let method = format!("{:?}", request.method).to_ascii_uppercase();
-    access(&format!("{} {}", conn.tag(), conn.peer), &method, &request.path, status, &agent);
+    access(&format!("{} {}", conn.tag(), conn.peer), request.method.name(), &request.path, status, &agent);
 }
 
 fn access(who: &str, method: &str, path: &str, status: &str, agent: &str) {

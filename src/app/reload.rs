@@ -33,8 +33,8 @@ pub enum Change {
 impl std::fmt::Display for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Change::Opened(protocol, listen) => write!(f, "{protocol:?} at {listen} opened"),
-            Change::Closed(protocol, listen) => write!(f, "{protocol:?} at {listen} closed"),
+            Change::Opened(protocol, listen) => write!(f, "{protocol} at {listen} opened"),
+            Change::Closed(protocol, listen) => write!(f, "{protocol} at {listen} closed"),
             Change::VhostAdded(name) => write!(f, "vhost {name} added"),
             Change::VhostRemoved(name) => write!(f, "vhost {name} removed"),
             Change::VhostChanged(name) => write!(f, "vhost {name} changed"),

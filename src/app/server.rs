@@ -85,6 +85,16 @@ pub enum Protocol {
     Api,
 }
 
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Protocol::Rtmp => "Rtmp",
+            Protocol::Http => "Http",
+            Protocol::Api => "Api",
+        })
+    }
+}
+
 #[derive(Debug)]
 struct Listening {
     socket: TcpListener,

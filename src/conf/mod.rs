@@ -20,7 +20,8 @@ mod error;
 mod guard;
 mod hooks;
 mod include;
-pub mod notes;
+#[cfg(test)]
+mod notes;
 mod parse;
 mod process;
 pub mod reference;

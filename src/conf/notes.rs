@@ -5,7 +5,7 @@ use super::schema::Context;
 
 /// When a changed value takes effect after a reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reload {
+pub(super) enum Reload {
     /// At once, for everybody.
     AtOnce,
     /// For connections, viewers or streams that begin afterwards.
@@ -16,7 +16,7 @@ pub enum Reload {
 
 impl Reload {
     /// In words.
-    pub fn describe(self) -> &'static str {
+    pub(super) fn describe(self) -> &'static str {
         match self {
             Reload::AtOnce => "takes effect at once",
             Reload::ForNew => "takes effect for connections and streams that begin afterwards",
@@ -76,7 +76,7 @@ static NOT_AT_ONCE: &[(Context, Reload, &[&str])] = &[
 ];
 
 /// When a change of the directive `name` in `context` takes effect.
-pub fn reload(context: Context, name: &str) -> Reload {
+pub(super) fn reload(context: Context, name: &str) -> Reload {
     let found = NOT_AT_ONCE.iter().find(|(c, _, names)| *c == context && names.contains(&name));
     found.map_or(Reload::AtOnce, |(_, reload, _)| *reload)
 }
@@ -276,7 +276,7 @@ static SRS: &[(Context, &str, &str)] = &[
 ];
 
 /// How the directive `name` of `context` is in SRS, where that is known.
-pub fn srs(context: Context, name: &str) -> Option<&'static str> {
+pub(super) fn srs(context: Context, name: &str) -> Option<&'static str> {
     SRS.iter().find(|(c, n, _)| *c == context && *n == name).map(|(_, _, note)| *note)
 }
 

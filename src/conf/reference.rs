@@ -1,13 +1,53 @@
-//! The reference of directives, made from the table: one directive for `--explain`, all of them for
-//! `docs/directives.md`.
+//! The reference of directives: one directive for `--explain`, all of them for `--directives`.
+//!
+//! It is docs/directives.md, which a test makes from the table, packed beside this file. So its texts take a quarter of their
+//! room, and what makes it is no part of the program.
 
 use std::fmt::Write;
 
 use super::check::context_path;
 use super::schema::{self, Context, Directive};
 use super::suggest::nearest;
-use super::value::{Kind, clip};
-use super::{compat, notes, srs};
+use super::value::clip;
+use super::{compat, srs};
+use crate::wire::inflate;
+
+#[cfg(test)]
+mod make;
+
+static PACKED: &[u8] = include_bytes!("reference/directives.md.gz");
+/// Bytes of the reference at most.
+const MAX_PAGE: usize = 256 << 10;
+
+/// All directives, as a page of Markdown.
+pub fn page() -> String {
+    let page = inflate::gunzip(PACKED, MAX_PAGE).and_then(|page| String::from_utf8(page).ok());
+    page.unwrap_or_default()
+}
+
+/// What the page says of the directive `name` of `context`: what it is for, and a list of its properties.
+fn entry<'a>(page: &'a str, context: Context, name: &str) -> Option<&'a str> {
+    let (_, block) = page.split_once(&format!("\n## {}\n", title(context)))?;
+    let block = block.split("\n## ").next()?;
+    let (_, entry) = block.split_once(&format!("\n### `{name}`\n\n"))?;
+    entry.split("\n### ").next()
+}
+
+/// What `directive` is for, in one or two sentences.
+pub(super) fn purpose(directive: &Directive) -> String {
+    let of = |context: &Context| schema::directives(*context).iter().any(|d| std::ptr::eq(d, directive));
+    let page = page();
+    let entry = Context::ALL.into_iter().find(of).and_then(|context| entry(&page, context, directive.name));
+    entry.and_then(|entry| entry.lines().next()).unwrap_or_default().to_owned()
+}
+
+/// The block of a directive as a heading.
+fn title(context: Context) -> String {
+    match context_path(context).as_slice() {
+        [] => String::from("Outside all blocks"),
+        path => format!("`{}`", path.join(" { ")),
+    }
+}
 
 /// What there is to know of the directive `name`, in each place where it may stand.
 ///
@@ -15,9 +55,11 @@ use super::{compat, notes, srs};
 /// That there is no such directive, with what it could be.
 pub fn explain(name: &str) -> Result<String, String> {
     let mut out = String::new();
+    let page = page();
     for context in Context::ALL {
         if let Some(directive) = schema::find(context, name) {
-            one(context, directive, &mut out);
+            let text = entry(&page, context, directive.name).unwrap_or_default();
+            one(context, directive, text, &mut out);
         }
         if let Some(change) = compat::describe(context, name) {
             let _ = writeln!(out, "{name}, {}\n\n  {change}\n", place(context));
@@ -45,30 +87,31 @@ const INCLUDE_TEXT: &str = "include, anywhere\n\n  Puts what stands in other fil
     working directory.\n\n  takes:        names of files, such as `vhosts/*.conf`\n  SRS:          the same, in SRS 5 \
     and later.\n";
 
-fn one(context: Context, directive: &Directive, out: &mut String) {
-    let Directive { name, docs, default, kind, aliases, .. } = directive;
-    let _ = writeln!(out, "{name}, {}\n\n  {docs}\n", place(context));
+fn one(context: Context, directive: &Directive, text: &str, out: &mut String) {
+    let name = directive.name;
+    let (purpose, list) = text.split_once('\n').unwrap_or_default();
+    let _ = writeln!(out, "{name}, {}\n\n  {purpose}\n", place(context));
     let mut line = |key: &str, value: &str| {
-        let _ = writeln!(out, "  {:<13} {value}", format!("{key}:"));
+        let _ = writeln!(out, "  {key:<13} {value}");
     };
-    line("takes", &kind.takes());
-    if is_block(directive) {
+    let property = |key: &str| {
+        let value = list.lines().find_map(|line| line.strip_prefix("- ")?.strip_prefix(key))?.trim_start();
+        Some(value.strip_suffix('.').unwrap_or(value))
+    };
+    line("takes:", property("Takes").unwrap_or_default());
+    if directive.kind.is_block() {
         return out.push('\n');
     }
-    line("default", default);
-    line("reload", notes::reload(context, name).describe());
-    if let Some(note) = notes::srs(context, name) {
-        line("SRS", note);
+    line("default:", directive.default);
+    line("reload:", property("A change").unwrap_or("takes effect at once"));
+    if let Some(note) = property("SRS:") {
+        line("SRS:", note);
     }
-    if !aliases.is_empty() {
-        line("other names", &aliases.join(", "));
+    if !directive.aliases.is_empty() {
+        line("other names:", &directive.aliases.join(", "));
     }
-    line("environment", &variable(context, name));
+    line("environment:", &variable(context, name));
     out.push('\n');
-}
-
-fn is_block(directive: &Directive) -> bool {
-    directive.kind.is_block()
 }
 
 /// The variable of the environment that overrides the directive.
@@ -84,114 +127,10 @@ fn place(context: Context) -> String {
     }
 }
 
-/// All directives, as a page of Markdown.
-pub fn page() -> String {
-    let mut out = String::from(PAGE_HEAD);
-    for context in Context::ALL {
-        let title = match context_path(context).as_slice() {
-            [] => String::from("Outside all blocks"),
-            path => format!("`{}`", path.join(" { ")),
-        };
-        let _ = writeln!(out, "\n## {title}\n");
-        for directive in schema::directives(context) {
-            entry(context, directive, &mut out);
-        }
-    }
-    out
-}
-
-const PAGE_HEAD: &str = "# Directives\n\n\
-    Made from the table of directives by `runnel --directives`; one of them is explained by `runnel --explain NAME`.\n\n\
-    A directive is `name arguments ;` or `name arguments { … }`. Times take `ms`, `s`, `m` or `h`, sizes `k`, `m` or `g`.\n\
-    `#` begins a comment. `include FILE…;` stands anywhere and puts other files at its place (`*`, `?` and `[…]` as in \
-    a\nshell; relative to the file that includes, then to the working directory). Every directive can be overridden by \
-    a\nvariable of the environment, `RUNNEL_` with the path of blocks and the name, such as\n\
-    `RUNNEL_VHOST_PLAY_GOP_CACHE=off`, which counts for every vhost; SRS's `SRS_…` names are read too. What a file \
-    for\nSRS has beyond this page loads with a warning.\n\n\
-    SIGHUP reads the file again. Unless said otherwise here, a change takes effect at once; a file with a mistake \
-    changes\nnothing.\n";
-
-fn entry(context: Context, directive: &Directive, out: &mut String) {
-    let Directive { name, docs, default, kind, aliases, .. } = directive;
-    let _ = writeln!(out, "### `{name}`\n\n{docs}\n");
-    let _ = writeln!(out, "- Takes {}.", kind.takes());
-    if is_block(directive) {
-        return out.push('\n');
-    }
-    match default.strip_prefix('(').and_then(|d| d.strip_suffix(')')) {
-        Some(words) => drop(writeln!(out, "- Default: {words}.")),
-        None => drop(writeln!(out, "- Default: `{default}`.")),
-    }
-    let reload = notes::reload(context, name);
-    if reload != notes::Reload::AtOnce {
-        let _ = writeln!(out, "- A change {}.", reload.describe());
-    }
-    if let Some(note) = notes::srs(context, name) {
-        let _ = writeln!(out, "- SRS: {note}");
-    }
-    if !aliases.is_empty() {
-        let _ = writeln!(out, "- Also called `{}`.", aliases.join("`, `"));
-    }
-    out.push('\n');
-}
-
-/// A file with all directives at their defaults, each with what it does.
-pub fn full() -> String {
-    let mut out = String::from(FULL_HEAD);
-    block(Context::Root, 0, &mut out);
-    out
-}
-
-const FULL_HEAD: &str = "\
-# Every directive, at the default that it has in a file. Made from the table of directives, as docs/directives.md is,
-# which also tells the limits of each value and when a change takes effect. What has no default that could be
-# written is commented out, with what is the case without it. A file needs no more of this than what it wants otherwise; runnel.conf is a better start.
-";
-
-/// Columns of a comment.
-const COLUMNS: usize = 110;
-
-fn block(context: Context, depth: usize, out: &mut String) {
-    let indent = "    ".repeat(depth);
-    for directive in schema::directives(context) {
-        let Directive { name, docs, default, .. } = directive;
-        out.push('\n');
-        comment(&indent, docs, out);
-        let _ = match (&directive.kind, default.strip_prefix('(')) {
-            (Kind::Block(inner) | Kind::NamedBlock(inner), _) => {
-                let named = match directive.kind {
-                    Kind::NamedBlock(Context::Vhost) => " __defaultVhost__",
-                    Kind::NamedBlock(Context::Ingest) => " NAME",
-                    _ => "",
-                };
-                let _ = writeln!(out, "{indent}{name}{named} {{");
-                block(*inner, depth + 1, out);
-                writeln!(out, "{indent}}}")
-            }
-            (_, Some(words)) => writeln!(out, "{indent}# {name:<20}({words}"),
-            // Said, it would move the log there.
-            _ if *name == "log_file" => writeln!(out, "{indent}# {name:<20}{default};"),
-            _ => writeln!(out, "{indent}{:<22}{default};", format!("{name} ")),
-        };
-    }
-}
-
-fn comment(indent: &str, text: &str, out: &mut String) {
-    let mut line = format!("{indent}#");
-    for word in text.split_whitespace() {
-        if line.len() + 1 + word.len() > COLUMNS {
-            let _ = writeln!(out, "{line}");
-            line = format!("{indent}#");
-        }
-        line.push(' ');
-        line.push_str(word);
-    }
-    let _ = writeln!(out, "{line}");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::testing::pack;
 
     #[test]
     fn a_directive_is_explained_wherever_it_may_stand() {
@@ -206,7 +145,7 @@ mod tests {
             "  takes:        a time from 0 to 10s",
             "  default:      350\n",
             "  reload:       takes effect at once\n",
-            "  SRS:          the same.\n",
+            "  SRS:          the same\n",
             "  environment:  RUNNEL_VHOST_PLAY_MW_LATENCY",
         ] {
             assert!(text.contains(part), "{part:?} in {text}");
@@ -214,6 +153,19 @@ mod tests {
         assert!(explain("http_stream").unwrap().contains("http_server"));
         assert!(explain("include").unwrap().contains("vhosts/*.conf"));
         assert!(explain("vhost").unwrap().contains("a name and a block"));
+    }
+
+    #[test]
+    fn every_directive_is_found_on_the_page() {
+        let page = make::page();
+        for context in Context::ALL {
+            for directive in schema::directives(context) {
+                let text = entry(&page, context, directive.name).unwrap();
+                let first = text.lines().next();
+                assert_eq!(first, Some(directive.docs), "{context:?} {}", directive.name);
+                assert!(text.contains("\n- Takes ") && !text.contains('#'), "{text}");
+            }
+        }
     }
 
     #[test]
@@ -229,9 +181,16 @@ mod tests {
     /// After a change of the table: `RUNNEL_UPDATE=1 cargo test --lib reference`.
     #[test]
     fn the_page_in_docs_and_the_full_file_are_the_table() {
-        for (file, text) in [("docs/directives.md", page()), ("conf/full.conf", full())] {
-            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-            if std::env::var_os("RUNNEL_UPDATE").is_some() {
+        let at = |file| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let update = std::env::var_os("RUNNEL_UPDATE").is_some();
+        if update {
+            pack(&at("src/conf/reference/directives.md.gz"), &make::page());
+        } else {
+            assert!(page() == make::page(), "RUNNEL_UPDATE=1 cargo test --lib reference packs the page");
+        }
+        for (file, text) in [("docs/directives.md", make::page()), ("conf/full.conf", make::full())] {
+            let path = at(file);
+            if update {
                 std::fs::write(&path, &text).unwrap();
             }
             let there = std::fs::read_to_string(&path).unwrap_or_default();
@@ -245,12 +204,12 @@ mod tests {
     #[test]
     fn the_full_file_is_what_a_file_without_a_word_means() {
         let load = |text: &str| crate::conf::load("full.conf", text).unwrap();
-        let full = load(&full());
+        let full = load(&make::full());
         assert!(full.warnings.is_empty(), "{:?}", full.warnings);
         assert_eq!(full.config, load("vhost __defaultVhost__ { }").config);
         for directive in Context::ALL.into_iter().flat_map(schema::directives) {
             let named = |line: &str| line.trim_start_matches(['#', ' ']).starts_with(directive.name);
-            assert!(super::full().lines().any(named), "{}", directive.name);
+            assert!(make::full().lines().any(named), "{}", directive.name);
         }
     }
 }

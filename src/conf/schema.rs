@@ -149,9 +149,21 @@ pub struct Directive {
     pub kind: Kind,
     /// The default as it would be written in a file; in parentheses where it cannot be.
     pub default: &'static str,
-    /// One or two sentences for the operator.
-    pub docs: &'static str,
+    /// One or two sentences for the operator. Empty but in tests: what is part of the program is the packed reference.
+    pub(super) docs: &'static str,
     set: fn(&mut Draft, Value<'_>),
+}
+
+/// A table without what the reference is made of: see [`Directive::docs`].
+const fn lean<const N: usize>(mut table: [Directive; N]) -> [Directive; N] {
+    let mut rest: &mut [Directive] = &mut table;
+    while let Some((directive, others)) = rest.split_first_mut() {
+        if !cfg!(test) {
+            directive.docs = "";
+        }
+        rest = others;
+    }
+    table
 }
 
 impl Directive {
@@ -233,7 +245,7 @@ fn jitter(value: Value<'_>) -> Jitter {
 
 fn nothing(_: &mut Draft, _: Value<'_>) {}
 
-static ROOT: &[Directive] = &[
+static ROOT: &[Directive] = &lean([
     Directive {
         name: "listen",
         aliases: &[],
@@ -500,9 +512,9 @@ static ROOT: &[Directive] = &[
         docs: "The settings for one host name; `__defaultVhost__` is for every host that has none of its own.",
         set: nothing,
     },
-];
+]);
 
-static VHOST: &[Directive] = &[
+static VHOST: &[Directive] = &lean([
     Directive {
         name: "enabled",
         aliases: &[],
@@ -656,4 +668,4 @@ static VHOST: &[Directive] = &[
         docs: "Programs to run for each published stream.",
         set: nothing,
     },
-];
+]);

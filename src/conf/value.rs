@@ -6,6 +6,7 @@ use super::error::{Reports, Span};
 use super::guard::{Act, Rule};
 use super::hooks::Url;
 use super::parse::Token;
+use super::reference;
 use super::schema::{Context, Directive};
 use super::typed::{IpNet, Listen};
 
@@ -241,7 +242,7 @@ pub(super) fn read<'a>(
     let wrong = |reports: &mut Reports<'_>, arg: Token<'_>| {
         let message =
             format!("`{}` takes {}, not `{}`", directive.name, directive.kind.takes(), clip(arg.text));
-        let help = format!("{} Default: {}.", directive.docs, directive.default);
+        let help = format!("{} Default: {}.", reference::purpose(directive), directive.default);
         reports.error(arg.span, message, Some(help));
     };
     let found = match directive.kind {

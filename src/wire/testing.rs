@@ -8,6 +8,25 @@ pub(crate) fn hex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
 }
 
+/// Packs `text` into the file `path`, unless that holds it already. Which of the programs that pack there is makes a
+/// difference of a few percent. Tests alone do so, when asked to.
+pub(crate) fn pack(path: &std::path::Path, text: &str) {
+    let there = std::fs::read(path).unwrap_or_default();
+    if super::inflate::gunzip(&there, text.len()).is_some_and(|plain| plain == text.as_bytes()) {
+        return;
+    }
+    let plain = std::env::temp_dir().join(format!("runnel-pack-{}", std::process::id()));
+    std::fs::write(&plain, text).unwrap();
+    // By way of the output: files that they write themselves are as old as the source, and would not be built in.
+    let run = |program: &str, options: &str| {
+        let out = std::process::Command::new(program).args([options, "-c"]).arg(&plain).output().ok()?;
+        out.status.success().then_some(out.stdout)
+    };
+    let packed = run("zopfli", "--i200").or_else(|| run("gzip", "-9n"));
+    std::fs::remove_file(&plain).unwrap();
+    std::fs::write(path, packed.expect("zopfli or gzip")).unwrap();
+}
+
 /// The same bytes on every run (xorshift32).
 pub(crate) struct Noise(pub(crate) u32);
 

@@ -430,7 +430,7 @@ fn echo(json: &mut Json, request: &Request) {
     json.open("data");
     json.text("uri", &request.path);
     json.text("path", &request.path);
-    json.text("METHOD", &format!("{:?}", request.method).to_ascii_uppercase());
+    json.text("METHOD", request.method.name());
     json.list("parameters");
     let pairs = request.query.split('&').filter(|pair| !pair.is_empty());
     pairs.for_each(|pair| json.entry(pair.split('=').next().unwrap_or_default()));

@@ -142,7 +142,7 @@ impl Server {
             let Some(live) = self.world.hub.get_mut(id) else { continue };
             log::info!(
                 target: "memory",
-                "{}: {:?} ends for {readers} viewers: memory is short (max_memory)", live.name, kindred.container
+                "{}: {} ends for {readers} viewers: memory is short (max_memory)", live.name, kindred.container.name()
             );
             live.give_up(kindred);
             self.world.memory.ended_derived();

@@ -47,7 +47,7 @@ impl Server {
             None => listener::listen(listen.addr, listen.port, reuse_port).map_err(fail)?,
         };
         self.poll.register(&mut socket, Who::Listener(n)).map_err(fail)?;
-        log::info!(target: "server", "{protocol:?} at {listen}");
+        log::info!(target: "server", "{protocol} at {listen}");
         let listening = Some(Listening { socket, protocol, listen, ready: true });
         match self.listeners.get_mut(n) {
             Some(place) => *place = listening,

@@ -2,9 +2,9 @@
 
 use super::super::typed::DvrPlan;
 use super::super::value::{HOUR, Kind, SECOND};
-use super::{Directive, jitter};
+use super::{Directive, jitter, lean};
 
-pub(super) static DIRECTIVES: &[Directive] = &[
+pub(super) static DIRECTIVES: &[Directive] = &lean([
     Directive {
         name: "enabled",
         aliases: &[],
@@ -83,4 +83,4 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         docs: "Delete the oldest recordings of this vhost when all of them are larger than this together, such as `20g`; 0 sets no limit.",
         set: |d, v| d.vhost.dvr.max_bytes = v.num(),
     },
-];
+]);

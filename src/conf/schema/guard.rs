@@ -1,9 +1,9 @@
 //! The directives of `http_api { }`, `security { }` and `refer { }`.
 
 use super::super::value::Kind;
-use super::{Context, Directive, nothing};
+use super::{Context, Directive, lean, nothing};
 
-pub(super) static HTTP_API: &[Directive] = &[
+pub(super) static HTTP_API: &[Directive] = &lean([
     Directive {
         name: "enabled",
         aliases: &[],
@@ -52,9 +52,9 @@ pub(super) static HTTP_API: &[Directive] = &[
         docs: "Who may use the API.",
         set: nothing,
     },
-];
+]);
 
-pub(super) static RAW_API: &[Directive] = &[
+pub(super) static RAW_API: &[Directive] = &lean([
     Directive {
         name: "enabled",
         aliases: &[],
@@ -71,9 +71,9 @@ pub(super) static RAW_API: &[Directive] = &[
         docs: "Let `/api/v1/raw?rpc=reload` read the configuration again, as SIGHUP does.",
         set: |d, v| d.config.http_api.allow_reload = v.flag(),
     },
-];
+]);
 
-pub(super) static AUTH: &[Directive] = &[
+pub(super) static AUTH: &[Directive] = &lean([
     Directive {
         name: "enabled",
         aliases: &[],
@@ -98,9 +98,9 @@ pub(super) static AUTH: &[Directive] = &[
         docs: "The password.",
         set: |d, v| d.config.http_api.password = v.text().to_owned(),
     },
-];
+]);
 
-pub(super) static SECURITY: &[Directive] = &[
+pub(super) static SECURITY: &[Directive] = &lean([
     Directive {
         name: "enabled",
         aliases: &[],
@@ -125,9 +125,9 @@ pub(super) static SECURITY: &[Directive] = &[
         docs: "Who may not, whatever `allow` says.",
         set: |d, v| d.vhost.security.deny = v.rules(),
     },
-];
+]);
 
-pub(super) static REFER: &[Directive] = &[
+pub(super) static REFER: &[Directive] = &lean([
     Directive {
         name: "enabled",
         aliases: &[],
@@ -160,4 +160,4 @@ pub(super) static REFER: &[Directive] = &[
         docs: "As `all`, to play.",
         set: |d, v| d.vhost.refer.play = v.domains(),
     },
-];
+]);

@@ -2,9 +2,9 @@
 
 use super::super::typed::{HlsOnError, HlsStorage, HlsVariant};
 use super::super::value::{HOUR, Kind, SECOND};
-use super::Directive;
+use super::{Directive, lean};
 
-pub(super) static DIRECTIVES: &[Directive] = &[
+pub(super) static DIRECTIVES: &[Directive] = &lean([
     Directive {
         name: "enabled",
         aliases: &[],
@@ -247,4 +247,4 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         docs: "With `hls_ctx`, the addresses of segments have that parameter too.",
         set: |d, v| d.vhost.hls.ts_ctx = v.flag(),
     },
-];
+]);

@@ -1,9 +1,9 @@
 //! The directives of `http_server`, `http_remux` and `http_static`.
 
-use super::{Directive, NO_STREAM, no_stream};
+use super::{Directive, NO_STREAM, lean, no_stream};
 use crate::conf::value::{HOUR, Kind, SECOND};
 
-pub(super) static SERVER: &[Directive] = &[
+pub(super) static SERVER: &[Directive] = &lean([
     Directive {
         name: "enabled",
         aliases: &[],
@@ -44,9 +44,9 @@ pub(super) static SERVER: &[Directive] = &[
         docs: "The directory whose files are served below `/`, for hosts and paths that no `http_static` serves.",
         set: |d, v| d.config.http_server.dir = Some(v.text().to_owned()),
     },
-];
+]);
 
-pub(super) static REMUX: &[Directive] = &[
+pub(super) static REMUX: &[Directive] = &lean([
     Directive {
         name: "enabled",
         aliases: &[],
@@ -129,9 +129,9 @@ pub(super) static REMUX: &[Directive] = &[
         docs: "Make the FLV header from what the stream carries where `has_audio` and `has_video` do not say.",
         set: |d, v| d.vhost.http_remux.guess_has_av = v.flag(),
     },
-];
+]);
 
-pub(super) static STATIC: &[Directive] = &[
+pub(super) static STATIC: &[Directive] = &lean([
     Directive {
         name: "enabled",
         aliases: &[],
@@ -156,4 +156,4 @@ pub(super) static STATIC: &[Directive] = &[
         docs: "The directory of the files.",
         set: |d, v| d.vhost.http_static.dir = v.text().to_owned(),
     },
-];
+]);

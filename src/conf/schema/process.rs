@@ -1,7 +1,7 @@
 //! The directives of `ingest { }`, `transcode { }` and `exec { }`.
 
 use super::super::value::Kind;
-use super::{Context, Directive, nothing};
+use super::{Context, Directive, lean, nothing};
 
 /// A directive of `engine` that takes a number, with its limit.
 macro_rules! number {
@@ -72,7 +72,7 @@ const ENGINE: Directive = Directive {
     set: nothing,
 };
 
-pub(super) static INGEST: &[Directive] = &[
+pub(super) static INGEST: &[Directive] = &lean([
     ENABLED,
     Directive {
         name: "input",
@@ -84,9 +84,9 @@ pub(super) static INGEST: &[Directive] = &[
     },
     FFMPEG,
     ENGINE,
-];
+]);
 
-pub(super) static INPUT: &[Directive] = &[
+pub(super) static INPUT: &[Directive] = &lean([
     Directive {
         name: "type",
         aliases: &[],
@@ -103,11 +103,11 @@ pub(super) static INPUT: &[Directive] = &[
         docs: "The file, or the URL of the stream; anything that ffmpeg reads.",
         set: |d, v| v.text().clone_into(&mut d.open.job.url),
     },
-];
+]);
 
-pub(super) static TRANSCODE: &[Directive] = &[ENABLED, FFMPEG, ENGINE];
+pub(super) static TRANSCODE: &[Directive] = &lean([ENABLED, FFMPEG, ENGINE]);
 
-pub(super) static ENGINES: &[Directive] = &[
+pub(super) static ENGINES: &[Directive] = &lean([
     Directive {
         name: "enabled",
         aliases: &[],
@@ -165,9 +165,9 @@ pub(super) static ENGINES: &[Directive] = &[
         "(none)",
         "Where it goes: a URL or a file, with `[vhost]`, `[app]`, `[stream]`, `[port]`, `[engine]` and the time (`[2006]`, `[01]`, `[02]`, `[15]`, `[04]`, `[05]`, `[999]`, `[timestamp]`). A transcode goes to another name than its stream."
     ),
-];
+]);
 
-pub(super) static EXEC: &[Directive] = &[
+pub(super) static EXEC: &[Directive] = &lean([
     Directive {
         name: "enabled",
         aliases: &[],
@@ -184,4 +184,4 @@ pub(super) static EXEC: &[Directive] = &[
         docs: "A program with its arguments, run while a stream is published; several may be given. No shell is involved. Variables: those of `output`, and `[url]` (the stream at this server), `[tcUrl]`, `[pageUrl]`; `[swfUrl]` is empty.",
         set: |d, v| d.vhost.exec.publish.push(v.mounts()),
     },
-];
+]);

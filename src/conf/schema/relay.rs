@@ -1,9 +1,9 @@
 //! The directives of `forward`.
 
-use super::Directive;
+use super::{Directive, lean};
 use crate::conf::value::Kind;
 
-pub(super) static FORWARD: &[Directive] = &[
+pub(super) static FORWARD: &[Directive] = &lean([
     Directive {
         name: "enabled",
         aliases: &[],
@@ -20,4 +20,4 @@ pub(super) static FORWARD: &[Directive] = &[
         docs: "Where they are sent; each destination gets all streams, and is tried again every 3 s while it does not take one.",
         set: |d, v| d.vhost.forward.destinations = v.mounts(),
     },
-];
+]);

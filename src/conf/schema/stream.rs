@@ -1,10 +1,10 @@
 //! The directives of `play` and `publish`.
 
-use super::{Directive, NO_STREAM, jitter, no_stream};
+use super::{Directive, NO_STREAM, jitter, lean, no_stream};
 use crate::conf::typed::OnBusy;
 use crate::conf::value::{HOUR, Kind, SECOND};
 
-pub(super) static PLAY: &[Directive] = &[
+pub(super) static PLAY: &[Directive] = &lean([
     Directive {
         name: "gop_cache",
         aliases: &[],
@@ -85,9 +85,9 @@ pub(super) static PLAY: &[Directive] = &[
         docs: "How long such a player waits.",
         set: |d, v| d.vhost.play.no_stream_wait_ms = v.num(),
     },
-];
+]);
 
-pub(super) static PUBLISH: &[Directive] = &[
+pub(super) static PUBLISH: &[Directive] = &lean([
     Directive {
         name: "on_busy",
         aliases: &[],
@@ -126,4 +126,4 @@ pub(super) static PUBLISH: &[Directive] = &[
         docs: "Close a publisher who sends nothing for this long.",
         set: |d, v| d.vhost.publish.normal_timeout_ms = v.num(),
     },
-];
+]);

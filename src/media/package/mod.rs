@@ -80,6 +80,16 @@ impl Container {
         }
     }
 
+    /// What a log line calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Container::Ts => "TS",
+            Container::Aac => "AAC",
+            Container::Mp3 => "MP3",
+            Container::Fmp4 => "fMP4",
+        }
+    }
+
     /// `Content-Type` of a live response, as SRS has it where SRS has it.
     pub fn content_type(self) -> &'static str {
         match self {

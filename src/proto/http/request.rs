@@ -34,6 +34,19 @@ pub enum Method {
     Other,
 }
 
+impl Method {
+    /// As it is written, but `OTHER` for any other.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Get => "GET",
+            Method::Head => "HEAD",
+            Method::Options => "OPTIONS",
+            Method::Delete => "DELETE",
+            Method::Other => "OTHER",
+        }
+    }
+}
+
 /// A request head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
