@@ -187,7 +187,7 @@ fn fmp4_opus_by_enhanced_rtmp() {
     let (tags, sent) = opus("whole", &clips::av());
     let (pieces, mime) = package_tags(&tags, true, true, 0);
     assert_eq!(mime, "video/mp4; codecs=\"avc1.64001e,opus\"");
-    let got = sounds(&write("opus.mp4", &pieces));
+    let got = sounds(write("opus.mp4", &pieces));
     assert!(sent.len() > 390 && got == sent, "{} of {} packets", got.len(), sent.len());
 }
 

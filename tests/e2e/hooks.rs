@@ -297,7 +297,9 @@ fn of_two_publishers_who_are_asked_about_one_gets_the_name() {
         .collect();
     hook.open();
     let heard = |two: &mut [Rtmp], word: &str| {
-        two.iter_mut().for_each(|rtmp| drop(rtmp.closes(Duration::from_millis(20))));
+        for rtmp in two.iter_mut() {
+            let _ = rtmp.closes(Duration::from_millis(20));
+        }
         two.iter().filter(|rtmp| rtmp.heard().contains(word)).count()
     };
     let told = poll(LIMIT, || heard(&mut two, "Publish.Start") == 1 && heard(&mut two, "BadName") == 1);

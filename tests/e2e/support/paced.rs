@@ -65,7 +65,7 @@ fn queues(tags: Vec<Tag>, now: u32, jump: i64) -> [VecDeque<(u32, Tag)>; 2] {
 fn run(mut rtmp: Rtmp, stream: &str, tags: Vec<Tag>, wishes: &Wishes) {
     let [mut sounds, mut others] = queues(tags, 0, 0);
     let (begin, mut late) = (Instant::now(), 0);
-    while !wishes.stop.load(Ordering::Relaxed) && !(sounds.is_empty() && others.is_empty()) {
+    while !(wishes.stop.load(Ordering::Relaxed) || sounds.is_empty() && others.is_empty()) {
         let now = begin.elapsed().as_millis() as u32;
         if let Some((tags, jump)) = wishes.next.lock().unwrap().take() {
             [sounds, others] = queues(tags, now, jump);
