@@ -61,7 +61,8 @@ fn the_corpus_has_every_directive_of_srs_and_every_old_form() {
                 wanted.extend((name != "log_level").then_some((context.name(), name)));
             }
         }
-        wanted.extend(srs::names(context).chain(compat::names(context)).map(|name| (context.name(), name)));
+        let known = srs::names(context).into_iter().chain(compat::names(context));
+        wanted.extend(known.map(|name| (context.name(), name)));
     }
     for (block, names) in srs::inside().chain(DEEPER.iter().copied()) {
         wanted.extend(names.split(' ').map(|name| (block, name)));

@@ -98,7 +98,7 @@ fn find(rest: &str) -> Option<(Context, &'static str)> {
         let name = rest.strip_prefix(&prefix(context))?.to_ascii_lowercase();
         let ours = schema::find(context, &name).filter(|d| !d.kind.is_block());
         let known = ours.map(|d| d.name).or_else(|| compat::same_place(context, &name));
-        let known = known.or_else(|| srs::names(context).find(|n| *n == name));
+        let known = known.or_else(|| srs::names(context).into_iter().find(|n| *n == name));
         known.map(|known| (context, known))
     })
 }
@@ -113,7 +113,7 @@ fn why_of_srs(rest: &str) -> Option<&'static str> {
     let why = |context: Context| {
         let name = rest.strip_prefix(&prefix(context))?;
         let is_it = |block: &&str| name.starts_with(&format!("{}_", block.to_ascii_uppercase()));
-        srs::reason(context, srs::names(context).find(is_it)?)
+        srs::reason(context, srs::names(context).into_iter().find(is_it)?)
     };
     why(Context::Root).or_else(|| why(Context::Vhost))
 }

@@ -105,9 +105,16 @@ pub(super) fn inside() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 /// The names known in `context`.
-pub(super) fn names(context: Context) -> impl Iterator<Item = &'static str> {
-    let places = KNOWN.iter().flat_map(|(_, places)| places.iter());
-    places.filter(move |(c, _)| *c == context).flat_map(|(_, names)| names.split(' '))
+pub(super) fn names(context: Context) -> Vec<&'static str> {
+    let mut all = Vec::new();
+    for (_, places) in KNOWN {
+        for (_, names) in places.iter().filter(|(c, _)| *c == context) {
+            for name in names.split(' ') {
+                all.push(name);
+            }
+        }
+    }
+    all
 }
 
 /// Why `name` of SRS has no effect in `context`.

@@ -207,7 +207,7 @@ impl Desk {
 
     /// Whether questions wait or are under way.
     pub(super) fn is_busy(&self) -> bool {
-        !self.queue.is_empty() || self.lines.iter().flatten().any(|line| line.task.is_some())
+        !self.queue.is_empty() || !self.lines.iter().all(is_free)
     }
 
     /// A line's socket is ready.

@@ -1,7 +1,14 @@
 //! The directives of `http_hooks { }` and `heartbeat { }`.
 
-use super::super::value::{HOUR, Kind, SECOND};
+use super::super::hooks::Url;
+use super::super::value::{HOUR, Kind, SECOND, Value};
 use super::Directive;
+
+/// Out of line: there are many lists.
+#[inline(never)]
+fn put(list: &mut Vec<Url>, value: Value<'_>) {
+    *list = value.urls();
+}
 
 pub(super) static HOOKS: &[Directive] = &[
     Directive {
@@ -26,7 +33,7 @@ pub(super) static HOOKS: &[Directive] = &[
         kind: Kind::Urls,
         default: "(nobody)",
         docs: "Asked when an RTMP client connects, before that is confirmed.",
-        set: |d, v| d.vhost.http_hooks.on_connect = v.urls(),
+        set: |d, v| put(&mut d.vhost.http_hooks.on_connect, v),
     },
     Directive {
         name: "on_close",
@@ -34,7 +41,7 @@ pub(super) static HOOKS: &[Directive] = &[
         kind: Kind::Urls,
         default: "(nobody)",
         docs: "Told when an RTMP connection that was let in has ended, with the bytes that it sent and received.",
-        set: |d, v| d.vhost.http_hooks.on_close = v.urls(),
+        set: |d, v| put(&mut d.vhost.http_hooks.on_close, v),
     },
     Directive {
         name: "on_publish",
@@ -42,7 +49,7 @@ pub(super) static HOOKS: &[Directive] = &[
         kind: Kind::Urls,
         default: "(nobody)",
         docs: "Asked when a client wants to publish, before that is confirmed.",
-        set: |d, v| d.vhost.http_hooks.on_publish = v.urls(),
+        set: |d, v| put(&mut d.vhost.http_hooks.on_publish, v),
     },
     Directive {
         name: "on_unpublish",
@@ -50,7 +57,7 @@ pub(super) static HOOKS: &[Directive] = &[
         kind: Kind::Urls,
         default: "(nobody)",
         docs: "Told when a publisher who was let in is gone.",
-        set: |d, v| d.vhost.http_hooks.on_unpublish = v.urls(),
+        set: |d, v| put(&mut d.vhost.http_hooks.on_unpublish, v),
     },
     Directive {
         name: "on_play",
@@ -58,7 +65,7 @@ pub(super) static HOOKS: &[Directive] = &[
         kind: Kind::Urls,
         default: "(nobody)",
         docs: "Asked when a client wants to play by RTMP, HTTP or WebSocket, before that is confirmed. Requests for HLS are not asked about.",
-        set: |d, v| d.vhost.http_hooks.on_play = v.urls(),
+        set: |d, v| put(&mut d.vhost.http_hooks.on_play, v),
     },
     Directive {
         name: "on_stop",
@@ -66,7 +73,7 @@ pub(super) static HOOKS: &[Directive] = &[
         kind: Kind::Urls,
         default: "(nobody)",
         docs: "Told when a viewer who was let in is gone.",
-        set: |d, v| d.vhost.http_hooks.on_stop = v.urls(),
+        set: |d, v| put(&mut d.vhost.http_hooks.on_stop, v),
     },
     Directive {
         name: "on_dvr",
@@ -74,7 +81,7 @@ pub(super) static HOOKS: &[Directive] = &[
         kind: Kind::Urls,
         default: "(nobody)",
         docs: "Told when a recording is complete.",
-        set: |d, v| d.vhost.http_hooks.on_dvr = v.urls(),
+        set: |d, v| put(&mut d.vhost.http_hooks.on_dvr, v),
     },
     Directive {
         name: "on_hls",
@@ -82,7 +89,7 @@ pub(super) static HOOKS: &[Directive] = &[
         kind: Kind::Urls,
         default: "(nobody)",
         docs: "Told when a segment of HLS is complete. `file` and `m3u8` are empty where segments are in memory only.",
-        set: |d, v| d.vhost.http_hooks.on_hls = v.urls(),
+        set: |d, v| put(&mut d.vhost.http_hooks.on_hls, v),
     },
     Directive {
         name: "on_hls_notify",
@@ -90,7 +97,7 @@ pub(super) static HOOKS: &[Directive] = &[
         kind: Kind::Urls,
         default: "(nobody)",
         docs: "One of these URLs, in turn, is fetched when a segment of HLS is complete. `[server_id]`, `[app]`, `[stream]`, `[ts_url]` and `[param]` in it are replaced.",
-        set: |d, v| d.vhost.http_hooks.on_hls_notify = v.urls(),
+        set: |d, v| put(&mut d.vhost.http_hooks.on_hls_notify, v),
     },
 ];
 
