@@ -2,7 +2,7 @@
 
 use super::super::hooks::Url;
 use super::super::value::{HOUR, Kind, SECOND, Value};
-use super::Directive;
+use super::{Directive, lean};
 
 /// Out of line: there are many lists.
 #[inline(never)]
@@ -10,7 +10,7 @@ fn put(list: &mut Vec<Url>, value: Value<'_>) {
     *list = value.urls();
 }
 
-pub(super) static HOOKS: &[Directive] = &[
+pub(super) static HOOKS: &[Directive] = &lean([
     Directive {
         name: "enabled",
         aliases: &[],
@@ -99,9 +99,9 @@ pub(super) static HOOKS: &[Directive] = &[
         docs: "One of these URLs, in turn, is fetched when a segment of HLS is complete. `[server_id]`, `[app]`, `[stream]`, `[ts_url]` and `[param]` in it are replaced.",
         set: |d, v| put(&mut d.vhost.http_hooks.on_hls_notify, v),
     },
-];
+]);
 
-pub(super) static HEARTBEAT: &[Directive] = &[
+pub(super) static HEARTBEAT: &[Directive] = &lean([
     Directive {
         name: "enabled",
         aliases: &[],
@@ -142,4 +142,4 @@ pub(super) static HEARTBEAT: &[Directive] = &[
         docs: "Tell figures of the process and the machine too, as `/api/v1/summaries` has them.",
         set: |d, v| d.config.heartbeat.summaries = v.flag(),
     },
-];
+]);
