@@ -195,6 +195,19 @@ impl Desk {
         self.queue.iter().map(|task| (task.question.event, task.question.client)).collect()
     }
 
+    /// Which of those that wait are held back by another one about their client.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> Vec<bool> {
+        self.queue.iter().map(|task| task.held).collect()
+    }
+
+    /// As if the last URL of the first question had agreed.
+    #[cfg(test)]
+    pub(super) fn agree_first(&mut self) {
+        let task = self.queue.remove(0);
+        self.conclude(*task, None);
+    }
+
     /// Whether something is to be done in this turn.
     pub(super) fn is_due(&self) -> bool {
         self.due

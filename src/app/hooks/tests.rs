@@ -91,6 +91,27 @@ fn another_parameter_is_another_question() {
 }
 
 #[test]
+fn one_clients_questions_wait_for_each_other_and_for_nobody_else() {
+    let mut rig = rig(PLAY);
+    rig.may(7, Deed::Play, "?a");
+    rig.answer(7, 1, None);
+    // It changes its mind twice.
+    rig.may(7, Deed::Play, "?b");
+    rig.answer(7, 2, None);
+    rig.may(7, Deed::Play, "?c");
+    rig.may(8, Deed::Play, "");
+    let desk = &mut rig.world.hooks.desk;
+    let events: Vec<_> =
+        desk.waiting().into_iter().map(|(event, client)| format!("{event} {client}")).collect();
+    assert_eq!(events, ["on_play 7", "on_stop 7", "on_play 7", "on_stop 7", "on_play 7", "on_play 8"]);
+    assert_eq!(desk.held(), [false, true, true, true, true, false]);
+    desk.agree_first();
+    assert_eq!(desk.held(), [false, true, true, true, false]);
+    desk.agree_first();
+    assert_eq!(desk.held(), [false, true, true, false]);
+}
+
+#[test]
 fn who_is_refused_is_told_why_and_never_told_of_again() {
     let mut rig = rig(PLAY);
     rig.may(7, Deed::Play, "");
