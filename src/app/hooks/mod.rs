@@ -362,8 +362,8 @@ pub fn turn(world: &mut World, poll: &Poll) {
 fn settle(world: &mut World, outcome: Outcome) {
     let Outcome { event, about, asker, fault } = outcome;
     let Some((id, ticket)) = asker else {
-        if let Some((url, fault)) = fault {
-            warn(world, &format!("{event} of {about}: {url}: {fault}"));
+        if let Some(refused) = fault {
+            warn(world, &format!("{event} of {about}: {}", refused.text));
         }
         return;
     };
@@ -385,10 +385,10 @@ fn settle(world: &mut World, outcome: Outcome) {
             client.standing = Standing::Passed;
             passed(world, deed, &about);
         }
-        Some((url, fault)) => {
-            let word = if fault.is_refusal() { "refused it" } else { "gave no verdict" };
+        Some(refused) => {
+            let word = if refused.meant { "refused it" } else { "gave no verdict" };
             let why = format!("the hook {event} {word}");
-            client.standing = Standing::Refused(Refusal { why, remedy: format!("{url}: {fault}") });
+            client.standing = Standing::Refused(Refusal { why, remedy: refused.text });
         }
     }
     world.actions.push_back(Action::Hook(id, ticket));

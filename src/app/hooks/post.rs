@@ -91,13 +91,6 @@ pub(super) enum Fault {
     Answer(AnswerError),
 }
 
-impl Fault {
-    /// Whether it was understood, and refused.
-    pub(super) fn is_refusal(&self) -> bool {
-        matches!(self, Fault::Status(_) | Fault::Body(_))
-    }
-}
-
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -126,8 +119,16 @@ pub(super) struct Outcome {
     pub(super) event: &'static str,
     pub(super) about: Box<str>,
     pub(super) asker: Option<(Id, u32)>,
-    /// The URL that did not agree, and why.
-    pub(super) fault: Option<(String, Fault)>,
+    pub(super) fault: Option<Refused>,
+}
+
+/// A URL that did not agree.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// It was understood, and refused.
+    pub(super) meant: bool,
+    /// The URL, and why.
+    pub(super) text: String,
 }
 
 /// A connection.
@@ -181,7 +182,6 @@ impl Desk {
 
     /// A name was looked up.
     pub(super) fn found(&mut self, answer: &Found, now: u64) {
-        self.names.retain(|(known, _)| known.name != answer.name);
         if self.names.len() >= MAX_NAMES {
             self.names.remove(0);
         }
@@ -292,7 +292,7 @@ impl Desk {
             hang_up(line, poll);
             return self.open(poll, n, host, others, task, now);
         } else {
-            self.refuse(task, fault, now);
+            self.refuse(task, &fault, now);
         }
         hang_up(line, poll)
     }
@@ -306,7 +306,7 @@ impl Desk {
             return self.next(task, now);
         }
         let fault = if good { Fault::Body(quoted(&answer.body)) } else { Fault::Status(answer.status) };
-        self.refuse(task, fault, now);
+        self.refuse(task, &fault, now);
     }
 
     /// Goes on with the next URL, or is done.
@@ -322,19 +322,21 @@ impl Desk {
     }
 
     /// A URL did not agree: that is the answer, or with nobody who waits for one, the next URL's turn.
-    fn refuse(&mut self, mut task: Box<Task>, fault: Fault, now: u64) {
-        let url = task.question.urls.get(task.at).map(|url| url.text.clone()).unwrap_or_default();
+    fn refuse(&mut self, mut task: Box<Task>, fault: &Fault, now: u64) {
+        let url = task.question.urls.get(task.at).map_or("", |url| &url.text);
+        let meant = matches!(fault, Fault::Status(_) | Fault::Body(_));
+        let fault = Some(Refused { meant, text: format!("{url}: {fault}") });
         let Question { event, ref about, asker, .. } = task.question;
         if asker.is_some() {
-            return self.conclude(*task, Some((url, fault)));
+            return self.conclude(*task, fault);
         }
-        self.outcomes.push(Outcome { event, about: about.clone(), asker, fault: Some((url, fault)) });
+        self.outcomes.push(Outcome { event, about: about.clone(), asker, fault });
         task.at += 1;
         self.next(task, now);
     }
 
     /// The question is done with: the next one about its client may be asked.
-    fn conclude(&mut self, task: Task, fault: Option<(String, Fault)>) {
+    fn conclude(&mut self, task: Task, fault: Option<Refused>) {
         let Question { event, about, asker, client, .. } = task.question;
         if asker.is_some() {
             self.outcomes.push(Outcome { event, about, asker, fault });
@@ -365,7 +367,7 @@ impl Desk {
             let mut task = self.queue.remove(at);
             match way {
                 Way::Wait => {}
-                Way::None(fault) => self.refuse(task, fault, now),
+                Way::None(fault) => self.refuse(task, &fault, now),
                 Way::Kept(n) => {
                     if let Some(Some(line)) = self.lines.get_mut(n) {
                         line.carry(task);
@@ -408,7 +410,7 @@ impl Desk {
             return Way::New(url.host.clone(), vec![SocketAddr::new(ip, url.port)]);
         }
         let name = format!("{}:{}", url.host, url.port);
-        let known = self.names.iter().find(|(known, until)| known.name == name && now < *until);
+        let known = self.names.iter().rev().find(|(known, until)| known.name == name && now < *until);
         let found = match known {
             Some((known, _)) => known.found.clone(),
             None => match names.ask(&name) {
@@ -482,7 +484,7 @@ impl Desk {
             line.carry(task);
             return Some(line);
         }
-        self.refuse(task, Fault::Unreachable(kind), now);
+        self.refuse(task, &Fault::Unreachable(kind), now);
         None
     }
 }

@@ -32,7 +32,10 @@ impl Rig {
     }
 
     fn answer(&mut self, n: usize, ticket: u32, fault: Option<Fault>) {
-        let fault = fault.map(|fault| (String::from("http://a/"), fault));
+        let fault = fault.map(|fault| post::Refused {
+            meant: matches!(fault, Fault::Status(_)),
+            text: format!("http://a/: {fault}"),
+        });
         let asker = Some((Id::from_token(n), ticket));
         settle(&mut self.world, Outcome { event: "on_play", about: "x".into(), asker, fault });
     }
