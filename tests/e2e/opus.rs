@@ -1,5 +1,5 @@
 //! Opus beside H.264, HEVC and AV1, by Enhanced RTMP through the server: what carries it carries every packet, what cannot says
-//! so, and a page plays it with sound.
+//! so, and pages play it with sound. What `docs/codecs.md` says of pages is tested here, and for H.264 with AAC in `browser`.
 use crate::badinput::{every_container, watch};
 use crate::browser::play;
 use crate::fmp4::{opus, sounds};
@@ -164,6 +164,28 @@ fn the_page_plays_av1_with_aac() {
 }
 
 #[test]
-fn hls_js_plays_opus() {
-    plays("opus-hls", &["--player", "hls.js"], "live/x.m3u8", opus("opus-hls", &clips::clock()).0);
+fn hls_js_plays_av1_with_opus() {
+    let tags = repeated(&opus("opus-hls-av1", &clips::av1()).0, 7);
+    plays("opus-hls-av1", &["--player", "hls.js"], "live/x.m3u8", tags);
+}
+
+#[test]
+fn mpegts_js_plays_opus() {
+    plays("opus-mpegts", &["--player", "mpegts.js"], "live/x.flv", opus("opus-mpegts", &clips::clock()).0);
+}
+
+#[test]
+fn mpegts_js_plays_mp3() {
+    plays("mp3-mpegts", &["--player", "mpegts.js"], "live/x.flv", repeated(&flv::read(&clips::mp3()), 7));
+}
+
+#[test]
+fn hls_js_plays_mp3_in_ts() {
+    let server = server("ts");
+    let _publisher = Paced::publish(server.rtmp, "x", repeated(&flv::read(&clips::mp3()), 7));
+    let url = format!("http://127.0.0.1:{}/live/x.m3u8", server.http);
+    note(&format!(
+        "browser: mp3 in hls.js {}",
+        play(&server, "mp3-hls", &["--player", "hls.js", "--url", &url])
+    ));
 }
