@@ -45,6 +45,8 @@ pub enum HeaderKey {
     VideoInfo(u8),
     /// An audio sequence header, by Enhanced RTMP track.
     Audio(u8),
+    /// The layout of an Enhanced RTMP track of sound (MultichannelConfig).
+    AudioInfo(u8),
 }
 
 impl HeaderKey {
@@ -53,7 +55,7 @@ impl HeaderKey {
         match self {
             HeaderKey::Metadata => Kind::Script,
             HeaderKey::Video(_) | HeaderKey::VideoInfo(_) => Kind::Video,
-            HeaderKey::Audio(_) => Kind::Audio,
+            HeaderKey::Audio(_) | HeaderKey::AudioInfo(_) => Kind::Audio,
         }
     }
 
@@ -63,6 +65,7 @@ impl HeaderKey {
             HeaderKey::Video(_) => 1,
             HeaderKey::VideoInfo(_) => 2,
             HeaderKey::Audio(_) => 3,
+            HeaderKey::AudioInfo(_) => 4,
         }
     }
 }

@@ -110,7 +110,11 @@ impl Stream {
                 if matches!(tag.part, Part::Frame | Part::SequenceHeader) {
                     self.audio = Some(tag.codec);
                 }
-                (tag.part, false, HeaderKey::Audio(tag.track))
+                let header = match tag.part {
+                    Part::Metadata => HeaderKey::AudioInfo(tag.track),
+                    _ => HeaderKey::Audio(tag.track),
+                };
+                (tag.part, false, header)
             }
         };
         match part {
@@ -347,6 +351,17 @@ mod tests {
         assert_eq!((stream.codec().version, stream.feed.len()), (version, 2));
         put(&mut stream, Kind::Video, 0, b"\x17\x00\0\0\0other");
         assert_eq!(stream.codec().version, version + 1);
+    }
+
+    /// What FFmpeg 8 sends in front of Opus: the codec's header, then the layout of its channels.
+    #[test]
+    fn a_layout_of_the_sound_takes_no_headers_place() {
+        let mut stream = stream();
+        let (head, layout): (&[u8], &[u8]) = (b"\x90OpusOpusHead\x01\x02", b"\x94Opus\x01\x02\0\0\0\x03");
+        put(&mut stream, Kind::Audio, 0, head);
+        assert_eq!(put(&mut stream, Kind::Audio, 0, layout), Taken::Header);
+        let kept: Vec<&[u8]> = stream.codec().headers().iter().map(|(_, bytes)| &bytes[..]).collect();
+        assert_eq!(kept, [head, layout], "a joiner gets both, in this order");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Opus beside H.264, HEVC and AV1, by Enhanced RTMP through the server: what carries it carries every packet, what cannot says
-//! so, and a page plays it with sound.
+//! so, and pages play it with sound. What `docs/codecs.md` says of pages is tested here, and for H.264 with AAC in `browser`.
 use crate::badinput::{every_container, watch};
 use crate::browser::play;
 use crate::fmp4::{opus, sounds};
@@ -12,7 +12,7 @@ use crate::support::proc::Proc;
 use crate::support::rtmp::Rtmp;
 use crate::support::server::{Server, usual_vhost};
 use crate::support::{note, poll};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -41,50 +41,65 @@ fn by_rtmp(server: &Server) -> (Proc, PathBuf) {
     (Proc::spawn("rtmpdump", server.dir(), command), path)
 }
 
+/// Publishes tags at once, to viewers by RTMP, FLV and MP4 who are there already; the packets of sound in MP4 and HLS, as hashes.
+fn arrives(name: &str, tags: &[Tag]) -> [Vec<String>; 2] {
+    let server = server("fmp4");
+    let (mut rtmp, from_rtmp) = by_rtmp(&server);
+    let viewers = ["flv", "mp4"].map(|end| watch(&server, end));
+    assert!(poll(LIMIT, || server.connections() >= 3));
+    // What a viewer asks is read a moment after its connection is made.
+    std::thread::sleep(Duration::from_millis(500));
+    let mut publisher = Rtmp::publish(server.rtmp, "x");
+    publisher.send(tags);
+    publisher.unpublish("x");
+    let [from_flv, from_mp4] = viewers.map(|(mut curl, path)| {
+        curl.success(LIMIT);
+        path
+    });
+    rtmp.wait(Duration::from_secs(25));
+    for path in [from_flv, from_rtmp] {
+        let got = flv::read(&path);
+        flv::assert_monotonic(&got);
+        for kind in [8, 9] {
+            let (got, sent) = (data(&got, kind), data(tags, kind));
+            assert!(
+                got == sent,
+                "{name}: {} and {} of type {kind} in {}",
+                got.len(),
+                sent.len(),
+                path.display()
+            );
+        }
+    }
+    let url = format!("http://127.0.0.1:{}/live/x.m3u8", server.http);
+    let pictures = tags.iter().filter(|tag| tag.is_picture()).count();
+    for file in [from_mp4.display().to_string(), url.clone()] {
+        assert_eq!(frames::of(file.as_ref())["video"].len(), pictures, "{name}: {file}");
+    }
+    [sounds(&from_mp4), sounds(&url)]
+}
+
 #[test]
 fn opus_arrives_with_every_video_codec() {
-    for (name, clip) in [("opus-avc", clips::av()), ("opus-hevc", clips::hevc()), ("opus-av1", clips::av1())]
-    {
-        let server = server("fmp4");
+    // MP4 and HLS begin with the first keyframe; of AV1 it comes some packets after the sound.
+    let cases =
+        [("opus-avc", clips::av(), 0), ("opus-hevc", clips::hevc(), 0), ("opus-av1", clips::av1(), 3)];
+    for (name, clip, early) in cases {
         let (tags, packets) = opus(name, &clip);
-        let (mut rtmp, from_rtmp) = by_rtmp(&server);
-        let viewers = ["flv", "mp4"].map(|end| watch(&server, end));
-        assert!(poll(LIMIT, || server.connections() >= 3));
-        // What a viewer asks is read a moment after its connection is made.
-        std::thread::sleep(Duration::from_millis(500));
-        let mut publisher = Rtmp::publish(server.rtmp, "x");
-        publisher.send(&tags);
-        publisher.unpublish("x");
-        let [from_flv, from_mp4] = viewers.map(|(mut curl, path)| {
-            curl.success(LIMIT);
-            path
-        });
-        rtmp.wait(Duration::from_secs(25));
-        for path in [from_flv, from_rtmp] {
-            let got = flv::read(&path);
-            flv::assert_monotonic(&got);
-            for kind in [8, 9] {
-                let (got, sent) = (data(&got, kind), data(&tags, kind));
-                assert!(
-                    got == sent,
-                    "{name}: {} and {} of type {kind} in {}",
-                    got.len(),
-                    sent.len(),
-                    path.display()
-                );
-            }
-        }
-        // These begin with the first keyframe; of AV1 it comes some packets after the sound.
-        let early = if name == "opus-av1" { 3 } else { 0 };
-        let url = format!("http://127.0.0.1:{}/live/x.m3u8", server.http);
-        for got in [sounds(&from_mp4), sounds(&url)] {
+        for got in arrives(name, &tags) {
             assert!(packets.ends_with(&got), "{name}: packets differ");
             assert!(got.len() > 290 && got.len() + early >= packets.len(), "{name}: {}", got.len());
         }
-        let pictures = tags.iter().filter(|tag| tag.is_picture()).count();
-        for file in [from_mp4.display().to_string(), url] {
-            assert_eq!(frames::of(file.as_ref())["video"].len(), pictures, "{name}: {file}");
-        }
+    }
+}
+
+/// With colours of the picture and a layout of the sound in messages of their own.
+#[test]
+fn opus_as_ffmpeg_8_sends_it_arrives() {
+    let tags = flv::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recorded/ffmpeg8-opus.flv"));
+    let packets = tags.iter().filter(|tag| tag.data.starts_with(b"\x91Opus")).count();
+    for got in arrives("ffmpeg 8", &tags) {
+        assert!(packets > 90 && got.len() + 1 >= packets, "{} of {packets} packets", got.len());
     }
 }
 
@@ -149,6 +164,28 @@ fn the_page_plays_av1_with_aac() {
 }
 
 #[test]
-fn hls_js_plays_opus() {
-    plays("opus-hls", &["--player", "hls.js"], "live/x.m3u8", opus("opus-hls", &clips::clock()).0);
+fn hls_js_plays_av1_with_opus() {
+    let tags = repeated(&opus("opus-hls-av1", &clips::av1()).0, 7);
+    plays("opus-hls-av1", &["--player", "hls.js"], "live/x.m3u8", tags);
+}
+
+#[test]
+fn mpegts_js_plays_opus() {
+    plays("opus-mpegts", &["--player", "mpegts.js"], "live/x.flv", opus("opus-mpegts", &clips::clock()).0);
+}
+
+#[test]
+fn mpegts_js_plays_mp3() {
+    plays("mp3-mpegts", &["--player", "mpegts.js"], "live/x.flv", repeated(&flv::read(&clips::mp3()), 7));
+}
+
+#[test]
+fn hls_js_plays_mp3_in_ts() {
+    let server = server("ts");
+    let _publisher = Paced::publish(server.rtmp, "x", repeated(&flv::read(&clips::mp3()), 7));
+    let url = format!("http://127.0.0.1:{}/live/x.m3u8", server.http);
+    note(&format!(
+        "browser: mp3 in hls.js {}",
+        play(&server, "mp3-hls", &["--player", "hls.js", "--url", &url])
+    ));
 }

@@ -25,6 +25,7 @@ fn a_person_finds_and_watches_a_stream_in_a_browser() {
     command.args(["--base", &format!("http://127.0.0.1:{}/", server.http)]);
     command.args(["--rtmp", &format!("rtmp://127.0.0.1:{}", server.rtmp)]);
     command.args(["--clip".into(), clips::av(), "--other".into(), clips::other()]);
+    command.args(["--mp3".into(), clips::mp3()]);
     command.args(["--shots".into(), e2e_dir(), "--source".into(), root.join("src/app/page")]);
     let mut page = Proc::spawn("site", server.dir(), command);
     page.success(Duration::from_secs(240));

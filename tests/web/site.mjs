@@ -1,7 +1,7 @@
 // Uses the page of a running server as a person would, in headless Chromium, and fails at the first thing that is not as
 // it should be. Publishes with ffmpeg what it needs. Options: --modules DIR (holds node_modules), --base ADDRESS and
 // --rtmp ADDRESS (of the server, which must have no stream), --clip FILE and --other FILE (H.264 and AAC in FLV, of 640x360
-// and 320x240), --shots DIR (for screenshots), --source DIR (of the page's files), --chromium FILE.
+// and 320x240), --mp3 FILE (with MP3), --shots DIR (for screenshots), --source DIR (of the page's files), --chromium FILE.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -18,6 +18,7 @@ const { values: options } = parseArgs({
     rtmp: string,
     clip: string,
     other: string,
+    mp3: string,
     shots: string,
     source: string,
     chromium: { type: "string", default: "/usr/bin/chromium" },
@@ -286,6 +287,8 @@ async function watch(page) {
   assert.equal(seen.stats.Reconnects, "0");
   assert.match(seen.stats.Picture, /640 × 360 · H\.264 High/);
   assert.match(seen.stats.Sound, /AAC · 44\.1 kHz/);
+  assert.match(seen.stats.Buffer, /^[\d.]+ s$/);
+  assert.match(seen.stats["Dropped frames"], /^\d+ of \d+$/);
   await everyView(page, "watch");
   return seen;
 }
@@ -399,6 +402,15 @@ async function partlySilent(page) {
   unpublish("stops");
 }
 
+/** Sound that the browser cannot play: the page says so, and shows the picture. */
+async function silent(page) {
+  publish(options.mp3, "mp3");
+  await page.goto(`${options.base}#/live/mp3`);
+  await plays(page, 2, 640);
+  await until("the silence is told", async () => /MP3, not played by this browser/.test((await look(page)).stats.Sound));
+  unpublish("mp3");
+}
+
 /** As on an iPhone, which has `ManagedMediaSource` alone, and where there is neither: then the browser plays HLS by itself. */
 async function otherBrowsers(page) {
   publish(options.clip, "x");
@@ -489,7 +501,7 @@ try {
   page.on("console", (message) => message.type() === "error" && messages.push(message.text()));
   page.on("pageerror", (error) => messages.push(String(error)));
   let seen;
-  for (const [name, run] of Object.entries({ nothingLive, list, watch, codecs, keys, addresses, encoders, network, partlySilent, otherBrowsers })) {
+  for (const [name, run] of Object.entries({ nothingLive, list, watch, codecs, keys, addresses, encoders, network, partlySilent, silent, otherBrowsers })) {
     step = name;
     seen = (await run(page)) ?? seen;
   }

@@ -335,8 +335,8 @@ function showWatched() {
     put(statNodes.Picture, (v && spread(size(v), [codecName(v.codec), v.profile, v.level].filter(Boolean).join(" "))) || "–");
     const channels = a?.channels && ({ 1: "mono", 2: "stereo" }[a.channels] ?? `${a.channels} channels`);
     put(statNodes.Sound, (a && spread(codecName(a.codec), a.rate && `${a.rate / 1000}\u00a0kHz`, channels)) || "–");
-    if (player.silent) put(statNodes.Sound, `${codecName(a.codec)}, not played by this browser`);
     tryOpen();
+    if (player.silent) put(statNodes.Sound, `${codecName(a.codec)}, not played by this browser`);
   } else if (listing) {
     put($("watch-sub"), "Not live now. It starts here by itself when it is.");
     for (const label of STATS) put(statNodes[label], "–");

@@ -504,7 +504,7 @@ impl Hls {
         let audio_video = frame.codec.headers().iter().filter(|(key, _)| match key {
             HeaderKey::Video(_) => self.settings.video,
             HeaderKey::Audio(_) => self.settings.audio,
-            HeaderKey::Metadata | HeaderKey::VideoInfo(_) => false,
+            HeaderKey::Metadata | HeaderKey::VideoInfo(_) | HeaderKey::AudioInfo(_) => false,
         });
         let list: Vec<Bytes> = audio_video.map(|(_, bytes)| bytes.clone()).collect();
         let changed = self.headers.as_ref().is_some_and(|(_, before)| *before != list);
