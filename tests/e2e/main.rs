@@ -32,6 +32,7 @@ mod players;
 mod process;
 mod proxy;
 mod reconnect;
+mod quick;
 mod relay;
 mod reload;
 mod samples;

@@ -234,7 +234,7 @@ impl Seeking {
                 let at = index.at.saturating_add(index.filled as u64);
                 let rest = index.moov.get_mut(index.filled..).unwrap_or_default();
                 let window = rest.len().min(WINDOW);
-                let filled = disk.read(&opened.file, at, rest.get_mut(..window).unwrap_or_default())?;
+                let filled = disk.read(opened.file()?, at, rest.get_mut(..window).unwrap_or_default())?;
                 index.filled = index.filled.saturating_add(filled);
                 if filled == 0 && window > 0 {
                     return Err(index::IndexError::Broken.into());
@@ -256,7 +256,7 @@ impl Seeking {
 
 fn read(disk: &mut dyn Disk, opened: &Opened, at: u64, wanted: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; wanted];
-    let filled = disk.read(&opened.file, at, &mut bytes)?;
+    let filled = disk.read(opened.file()?, at, &mut bytes)?;
     bytes.truncate(filled);
     Ok(bytes)
 }
