@@ -104,6 +104,11 @@ impl Out {
         self.bytes.capacity()
     }
 
+    /// Memory taken by a piece of a file, in bytes.
+    pub fn piece_heap(&self) -> usize {
+        self.piece.as_ref().map_or(0, |piece| piece.memory.capacity())
+    }
+
     /// Bytes that wait.
     pub fn len(&self) -> usize {
         self.bytes.len() - self.sent + self.piece().len() + self.piped()

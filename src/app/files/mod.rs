@@ -15,13 +15,15 @@
 //!
 //! Memory for pieces: [`SHARED`] bytes between all transfers, each getting a share of what is left, and [`LEAST`]
 //! bytes for each when nothing is left; beside that the head and first bytes of a file, [`work::FIRST`]. So however many
-//! clients are slow, it is `SHARED` + [`MAX_TRANSFERS`] × (`LEAST` + `FIRST`), and what [`begin`] allows for indices.
+//! clients are slow, it is `SHARED` + [`MAX_TRANSFERS`] × (`LEAST` + `FIRST`), and what [`begin`] allows for indices. With
+//! `max_memory` all of these are parts of it ([`Bounds`]).
 
 mod begin;
 mod work;
 
 use super::conn::{Conn, Role};
 use super::http;
+use super::memory::Bounds;
 use super::world::{Timer, World};
 use crate::conf::{Config, Play, Vhost};
 use crate::net::disk::{Disk, Helper, Lent, Pipe, Trouble};
@@ -70,6 +72,10 @@ const QUOTED: usize = 128;
 #[derive(Debug)]
 pub struct Store {
     helper: Option<Helper<Question, Answer>>,
+    /// Memory for pieces.
+    shared: usize,
+    /// Transfers at one time.
+    most: usize,
     /// Memory for indices.
     indices: Budget,
     /// Pipes that carry files.
@@ -103,6 +109,8 @@ impl Default for Store {
     fn default() -> Store {
         Store {
             helper: None,
+            shared: SHARED,
+            most: MAX_TRANSFERS,
             indices: Budget::new(begin::INDICES),
             pipes: Budget::new(MAX_PIPES),
             transfers: 0,
@@ -129,6 +137,13 @@ impl Store {
         Ok(())
     }
 
+    /// Keeps to bounds.
+    pub fn keep_to(&mut self, bounds: Bounds) {
+        self.shared = bounds.cache(SHARED);
+        self.most = (bounds.part(MAX_TRANSFERS * LEAST, 16) / LEAST).max(1);
+        self.indices.set_limit(bounds.guest(begin::INDICES));
+    }
+
     /// Says how many connections there are.
     pub fn count(&mut self, connections: usize) {
         self.connections = connections;
@@ -137,7 +152,7 @@ impl Store {
     /// Whether one more file may be open. The last descriptors are for connections: nobody is to miss a live stream
     /// because of those who fetch files.
     fn has_room(&self) -> bool {
-        self.transfers < MAX_TRANSFERS && self.taken() < self.limit
+        self.transfers < self.most && self.taken() < self.limit
     }
 
     /// Descriptors in use or to be left alone; a pipe has two.
@@ -174,7 +189,7 @@ impl Store {
         let (file, stat) = quick.open(Path::new(&name))?;
         let few = usize::try_from(stat.size).ok().filter(|size| *size <= AT_ONCE);
         let mut whole = None;
-        if let Some(size) = few.filter(|_| wanted && self.held.saturating_add(AT_ONCE) <= SHARED) {
+        if let Some(size) = few.filter(|_| wanted && self.held.saturating_add(AT_ONCE) <= self.shared) {
             let mut memory = std::mem::take(&mut self.spare);
             memory.resize(AT_ONCE, 0);
             if quick.read(&file, memory.get_mut(..size).unwrap_or_default()) {
@@ -205,7 +220,7 @@ impl Store {
     /// Memory for the next piece of a transfer which has `memory` now and `left` bytes to send.
     fn memory(&mut self, mut memory: Vec<u8>, left: u64) -> Vec<u8> {
         self.held = self.held.saturating_sub(memory.len());
-        let share = SHARED.saturating_sub(self.held) / SHARE;
+        let share = self.shared.saturating_sub(self.held) / SHARE;
         let wanted = share.clamp(LEAST, MOST).min(usize::try_from(left).unwrap_or(MOST));
         // Not for every small change of the share.
         if memory.len() < wanted || memory.len() / 2 > wanted {
@@ -217,7 +232,7 @@ impl Store {
 
     /// Bytes of memory that all transfers hold.
     pub fn heap(&self) -> usize {
-        self.held.saturating_add(self.spare.capacity())
+        self.held.saturating_add(self.spare.capacity()).saturating_add(self.indices.held())
     }
 
     fn release(&mut self, bytes: usize) {
