@@ -78,6 +78,7 @@ fn parts_of_a_file_on_one_connection() {
     for range in ["bytes=1000000-", "bytes=-0"] {
         let (head, _) = ask(&mut http, "/a.mp4", &format!("Range: {range}\r\n"));
         assert_eq!((head.status, head.get("content-range")), (416, Some("bytes */1000000")), "{range}");
+        assert_eq!(head.get("cache-control"), Some("no-store"), "{range}");
     }
     http.send("HEAD /a.mp4 HTTP/1.1\r\nHost: a\r\nRange: bytes=10-19\r\n\r\n");
     let head = http.head();

@@ -24,6 +24,7 @@ mod hostile;
 mod http;
 mod kit;
 mod logs;
+mod manners;
 mod media;
 mod memory;
 mod opus;

@@ -597,7 +597,7 @@ fn begin_answer(
         }
         Verdict::Failed => return http::refuse(conn, world, request, cors, 412, "the file has changed"),
         Verdict::NoSuchRange => {
-            let extra = format!("Content-Range: bytes */{size}\r\n");
+            let extra = format!("Content-Range: bytes */{size}\r\nCache-Control: no-store\r\n");
             let line = format!("the file has {size} bytes\n");
             let length = Length::Known(line.len() as u64);
             write_head(conn, asked, 416, "text/plain; charset=utf-8", length, &extra);
