@@ -2,6 +2,7 @@
 //!
 //! Copies lie one after the other in [`Pages`], which go when the last copy in them does: with its body, or to make room.
 
+use super::memory::Bounds;
 use crate::media::hls::Body;
 use crate::net::lender::Lender;
 use crate::net::socket::{Io, Socket};
@@ -18,10 +19,14 @@ const COPIED: std::ops::RangeInclusive<u64> = 32 << 10..=4 << 20;
 const KNOWN: usize = 16;
 /// Bytes of memory for all copies.
 const MAX_COPIED: usize = 8 << 20;
+/// With less than this none can be made.
+const LEAST: usize = 2 << 20;
 
 /// The copies of the bodies that many ask for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Copies {
+    /// Bytes of memory that they may take.
+    limit: usize,
     known: VecDeque<Known>,
     /// The memory, the oldest first. The copies in it hold it.
     lots: Vec<Weak<RefCell<Pages>>>,
@@ -43,7 +48,22 @@ pub struct Copy {
     lender: Rc<RefCell<Lender>>,
 }
 
+impl Default for Copies {
+    fn default() -> Copies {
+        Copies { limit: MAX_COPIED, known: VecDeque::new(), lots: Vec::new(), lender: Rc::default() }
+    }
+}
+
 impl Copies {
+    /// Keeps to `bounds`: with no more memory than there is for caches.
+    pub fn keep_to(&mut self, bounds: Bounds) {
+        self.limit = bounds.cache(MAX_COPIED);
+        if self.limit < LEAST {
+            self.limit = 0;
+        }
+        self.make_room(0);
+    }
+
     /// Counts a request for a body; gives its copy, if there is one.
     pub fn of(&mut self, body: &Weak<Body>) -> Option<Weak<Copy>> {
         self.sweep();
@@ -66,7 +86,7 @@ impl Copies {
     }
 
     fn copy(&mut self, body: &Body) -> Option<Copy> {
-        let len = usize::try_from(body.len).ok()?;
+        let len = usize::try_from(body.len).ok().filter(|len| *len <= self.limit)?;
         let last = self.lots.last().and_then(Weak::upgrade).filter(|lot| lot.borrow().room() >= len);
         let lot = match last {
             Some(lot) => lot,
@@ -81,19 +101,26 @@ impl Copies {
     fn lot(&mut self, len: usize) -> Option<Rc<RefCell<Pages>>> {
         let lot = Rc::new(RefCell::new(Pages::new(len).ok()?));
         let size = lot.borrow().size();
-        while self.held().saturating_add(size) > MAX_COPIED && !self.lots.is_empty() {
+        if size > self.limit {
+            return None;
+        }
+        self.make_room(size);
+        self.lots.push(Rc::downgrade(&lot));
+        Some(lot)
+    }
+
+    fn make_room(&mut self, size: usize) {
+        while self.held().saturating_add(size) > self.limit && !self.lots.is_empty() {
             let oldest = self.lots.remove(0);
             let in_it = |copy: &Rc<Copy>| std::ptr::eq(Rc::as_ptr(&copy.lot), oldest.as_ptr());
             for known in &mut self.known {
                 known.copy.take_if(|copy| in_it(copy));
             }
         }
-        self.lots.push(Rc::downgrade(&lot));
-        Some(lot)
     }
 
     /// Bytes of memory that copies take.
-    fn held(&self) -> usize {
+    pub fn held(&self) -> usize {
         self.lots.iter().filter_map(Weak::upgrade).map(|lot| lot.borrow().size()).sum()
     }
 
@@ -117,6 +144,7 @@ impl Copy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::memory::Guard;
     use bytes::Bytes;
 
     fn body(len: usize) -> Rc<Body> {
@@ -144,5 +172,28 @@ mod tests {
             copies.sweep();
             assert_eq!((copies.held(), copies.known.len()), (0, 0));
         }
+    }
+
+    #[test]
+    fn with_a_budget_there_are_fewer_copies_and_they_go_first() {
+        let (mut copies, mut guard) = (Copies::default(), Guard::default());
+        let bodies: Vec<Rc<Body>> = (0..4).map(|_| body(1_500_000)).collect();
+        let copied = |copies: &mut Copies| {
+            bodies.iter().for_each(|body| (0..=RARE).for_each(|_| drop(copies.of(&Rc::downgrade(body)))));
+            copies.known.iter().filter(|known| known.copy.is_some()).count()
+        };
+        assert_eq!(copied(&mut copies), 4);
+        for (megabytes, left) in [(1 << 10, 4), (64, 2), (32, 1), (31, 0), (12, 0)] {
+            guard.set_budget(megabytes << 20);
+            copies.keep_to(guard.bounds());
+            assert!(copies.held() <= (megabytes as usize) << 16, "{megabytes} MB");
+            assert_eq!(copied(&mut copies), left, "{megabytes} MB");
+        }
+        guard.set_budget(1 << 30);
+        copies.keep_to(guard.bounds());
+        assert_eq!(copied(&mut copies), 4);
+        guard.weigh(0, crate::app::memory::Used { feeds: 2 << 30, ..Default::default() });
+        copies.keep_to(guard.bounds());
+        assert_eq!((copied(&mut copies), copies.held()), (0, 0), "memory is short");
     }
 }

@@ -505,8 +505,10 @@ impl World {
         refusal.map_or(Ok(()), |why| Err(why.to_owned()))
     }
 
-    /// Gives every stream its share of the memory.
+    /// Gives every stream its share of the memory, and what is beside them.
     pub fn deal_out(&mut self) {
+        self.copies.keep_to(self.memory.bounds());
+        self.files.keep_to(self.memory.bounds());
         let share = self.memory.share(self.hub.kept());
         for id in self.hub.streams.ids() {
             if let Some(live) = self.hub.streams.get_mut(id) {
@@ -519,8 +521,8 @@ impl World {
     pub fn weigh(&self) -> Used {
         let batches = self.batches.heap();
         let hls = self.hls.writer.heap();
-        let buffers = self.files.heap().saturating_add(self.dvr.heap());
-        let mut used = Used { batches, hls, buffers, ..Used::default() };
+        let (buffers, copies, files) = (self.dvr.heap(), self.copies.held(), self.files.heap());
+        let mut used = Used { batches, hls, buffers, copies, files, ..Used::default() };
         self.hub.iter().for_each(|live| live.weigh(&mut used));
         used
     }

@@ -4,14 +4,15 @@
 //!  bytes > budget: one step down, at once, until it fits        below the mark for `hold`: one step back
 //!
 //!   Normal        everything as configured
-//!   Derived       other containers store no GOP and nothing for readers more than 2 s behind
+//!   Derived       no copies of segments, small pieces of files; other containers store no GOP and nothing for readers
+//!                 more than 2 s behind
 //!   ShortGops     GOP caches up to a quarter of the budget together; longer ones go
 //!   NoGops        none: who joins waits for the next keyframe
 //!   ShortHls      playlists are shortened to half of the budget together
 //!   LeastHls      to one complete segment
 //!   Slow          a viewer more than 2 s behind goes on at the newest keyframe
 //!   Cut           connections that hold much are closed, then other containers end, the least watched first
-//!   NoViewers     nobody new may watch
+//!   NoViewers     nobody new may watch, and no index of an MP4 is made
 //!   NoPublishers  nobody new may publish
 //! ```
 //!
@@ -70,6 +71,10 @@ pub struct Used {
     pub buffers: usize,
     /// Messages that were half sent to viewers when their stream moved on.
     pub pinned: usize,
+    /// Copies of segments that many ask for.
+    pub copies: usize,
+    /// Pieces of files, and indices, on their way.
+    pub files: usize,
 }
 
 impl Used {
@@ -79,7 +84,7 @@ impl Used {
     }
 
     /// The kinds with their names.
-    pub fn kinds(&self) -> [(&'static str, usize); 7] {
+    pub fn kinds(&self) -> [(&'static str, usize); 9] {
         [
             ("feeds", self.feeds),
             ("derived", self.derived),
@@ -88,6 +93,8 @@ impl Used {
             ("unfinished", self.unfinished),
             ("buffers", self.buffers),
             ("pinned", self.pinned),
+            ("copies", self.copies),
+            ("files", self.files),
         ]
     }
 
@@ -97,7 +104,7 @@ impl Used {
         match largest.map_or("", |(name, _)| name) {
             "hls" => "raise max_memory, or lower hls_window or hls_ram_bytes",
             "unfinished" => "raise max_memory, or have fewer or smaller streams published",
-            "buffers" | "pinned" => "raise max_memory, or lower max_connections or send_timeout",
+            "buffers" | "pinned" | "files" => "raise max_memory, or lower max_connections or send_timeout",
             _ => {
                 "raise max_memory, lower queue_length or queue_bytes, or have encoders make a keyframe every 2 s"
             }
@@ -226,6 +233,30 @@ impl Default for Share {
     }
 }
 
+/// What may be kept beside the streams.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    budget: usize,
+    level: Level,
+}
+
+impl Bounds {
+    /// A bound of `most` bytes; with a budget, at most this part of it.
+    pub fn part(self, most: usize, of: usize) -> usize {
+        if self.budget == 0 { most } else { most.min(self.budget / of) }
+    }
+
+    /// The same for what is only there to save work: a sixteenth, and nothing when memory is short.
+    pub fn cache(self, most: usize) -> usize {
+        if self.level >= Level::Derived { 0 } else { self.part(most, 16) }
+    }
+
+    /// The same for what somebody new asks for: an eighth, and nothing when nobody new may come.
+    pub fn guest(self, most: usize) -> usize {
+        if self.level >= Level::NoViewers { 0 } else { self.part(most, 8) }
+    }
+}
+
 /// What was given up since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct GivenUp {
@@ -322,6 +353,11 @@ impl Guard {
     /// What was held at the last look; all zero without a budget.
     pub fn used(&self) -> Used {
         self.used
+    }
+
+    /// What may be kept beside the streams.
+    pub fn bounds(&self) -> Bounds {
+        Bounds { budget: self.budget, level: self.level }
     }
 
     /// What each of so many streams may keep.

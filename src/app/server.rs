@@ -319,7 +319,7 @@ impl Server {
 
     /// Answers of the helper thread.
     fn on_files(&mut self) {
-        while let Some((id, outcome)) = files::next_answer(&self.world) {
+        while let Some((id, outcome)) = files::next_answer(&mut self.world) {
             match self.conns.get_mut(id) {
                 Some(conn) => files::answered(conn, &mut self.world, outcome),
                 None => files::orphaned(&mut self.world, &outcome),
@@ -505,6 +505,7 @@ impl Server {
                 Timer::Heartbeat => self.on_heartbeat(),
                 Timer::Forward(stream) => self.on_forward(stream),
                 Timer::Programs => self.on_programs(),
+                Timer::Files => files::forget(&mut self.world),
             }
         }
     }

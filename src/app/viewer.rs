@@ -16,8 +16,8 @@ use std::io::IoSlice;
 /// Bytes written to one connection in one turn; what is left is written in the next.
 pub const WRITE_BUDGET: usize = 256 << 10;
 
-/// Bytes of an answer that is written before the next connection is read from.
-const SHORT_ANSWER: usize = 16 << 10;
+/// Bytes of an answer that is written before the next connection is read from: a small file with its head.
+const SHORT_ANSWER: usize = 80 << 10;
 
 /// Viewers of a stream from which on runs are batched: below, laying out a run costs more than it saves.
 const BATCH_FROM: usize = 4;
@@ -70,6 +70,8 @@ pub struct Out {
     piece: Option<Box<Piece>>,
     pipe: Option<Box<Pipe>>,
     shared: Option<Box<Shared>>,
+    /// More follows soon: the kernel may wait for it.
+    more: bool,
 }
 
 /// A piece of a file; its memory is used again for the next piece.
@@ -91,15 +93,20 @@ impl Out {
         self.bytes.is_empty() && self.piece().is_empty() && self.piped() == 0 && self.shared.is_none()
     }
 
-    /// Whether something waits, and it is of our own making and short.
+    /// Whether something waits that begins with bytes of our own, and all of it is short.
     pub fn is_short_answer(&self) -> bool {
-        let own = !self.bytes.is_empty() && self.piece.is_none() && self.shared.is_none();
-        own && self.bytes.len() <= SHORT_ANSWER
+        let plain = !self.bytes.is_empty() && self.pipe.is_none() && self.shared.is_none();
+        plain && self.len() <= SHORT_ANSWER
     }
 
     /// Memory taken by bytes of our own, in bytes.
     pub fn heap(&self) -> usize {
         self.bytes.capacity()
+    }
+
+    /// Memory taken by a piece of a file, in bytes.
+    pub fn piece_heap(&self) -> usize {
+        self.piece.as_ref().map_or(0, |piece| piece.memory.capacity())
     }
 
     /// Bytes that wait.
@@ -113,11 +120,18 @@ impl Out {
         debug_assert!(self.piece.is_none(), "a piece is overwritten");
         let end = end.min(memory.len());
         self.piece = Some(Box::new(Piece { memory, sent: begin, end }));
+        self.more = false;
     }
 
     /// Has what is in a pipe sent after what waits. There must be no piece.
     pub fn put_pipe(&mut self, pipe: Box<Pipe>) {
         self.pipe = Some(pipe);
+        self.more = false;
+    }
+
+    /// Says that a piece or a pipe comes soon: a head need not leave alone.
+    pub fn expect_more(&mut self) {
+        self.more = true;
     }
 
     /// The pipe, with what was not sent.
@@ -179,6 +193,7 @@ impl Out {
             return Some(io);
         }
         let io = match self.slices() {
+            [own, piece] if piece.is_empty() && self.more => socket.write_before(&own),
             [own, piece] if piece.is_empty() => socket.write(&[own]),
             [own, piece] if own.is_empty() => socket.write(&[piece]),
             both => socket.write(&both),

@@ -46,6 +46,8 @@ pub enum Timer {
     Forward(StreamId),
     /// Look after the programs that run beside the server.
     Programs,
+    /// What files took that nobody has asked for of late is to be let go of.
+    Files,
 }
 
 /// Something for the loop to do to other connections once the present one is done with.

@@ -45,7 +45,7 @@ impl Spawner {
     /// When the system has no thread to give.
     pub fn start(waker: Waker) -> io::Result<Spawner> {
         let work = |(ticket, args): (u64, Vec<String>)| Answer { ticket, outcome: Process::start(&args) };
-        Helper::start("spawner", waker, work).map(Spawner)
+        Helper::start("spawner", waker, move |order, _| work(order)).map(Spawner)
     }
 
     /// Has a program started: its path or name, then its arguments. False when too many orders wait.

@@ -5,15 +5,17 @@
 //! ```
 //!
 //! A flash card, a disk that spins up or a network share can take seconds for a read; the loop must not take part in
-//! that. `sendfile` and `preadv2(RWF_NOWAIT)` on the loop would: the one waits for pages, the other may wait for room
-//! in the device's queue when it starts a read-ahead. A [`Pipe`] parts the two halves of `sendfile`: the thread moves pages
-//! of the file into it and may wait, the loop moves them on into a socket and cannot.
+//! that. `sendfile` on the loop would, for it waits for pages. A [`Pipe`] parts the two halves of `sendfile`: the thread
+//! moves pages of the file into it and may wait, the loop moves them on into a socket and cannot. What can be had without
+//! any waiting is another matter, see [`Quick`].
 //!
 //! Invariants: questions are answered in order, each once; at most [`QUEUE`] wait. A file is opened below its root
-//! only: neither `..` nor a symbolic link leads out, however the tree changes meanwhile.
+//! only: neither `..` nor a symbolic link leads out, however the tree changes meanwhile. Files are closed by the thread too
+//! ([`Lent`]): closing may ask the other side of a file system, or free the blocks of a file that was deleted.
 #![forbid(unsafe_code)]
 
 use super::poll::Waker;
+use super::quick::Quick;
 use super::sys;
 use std::collections::VecDeque;
 use std::fs::{File, Metadata};
@@ -96,6 +98,13 @@ pub trait Disk: Send {
         let _ = (file, at, pipe, len);
         Err(io::ErrorKind::Unsupported.into())
     }
+
+    /// The directory `root` as the loop itself may have files from it. This disk always has to be asked, unless it says
+    /// otherwise.
+    fn quick(&mut self, root: &Path) -> Option<Quick> {
+        let _ = root;
+        None
+    }
 }
 
 /// A pipe that carries pieces of a file to a socket: the helper thread fills it, which may take the time of the disk; the
@@ -177,16 +186,68 @@ impl Disk for Local {
         pipe.filled = pipe.filled.saturating_add(moved);
         Ok(moved)
     }
+
+    fn quick(&mut self, root: &Path) -> Option<Quick> {
+        Quick::of(root)
+    }
 }
 
 impl Stat {
-    fn of(meta: &Metadata) -> Stat {
+    /// What the system says of a file.
+    pub fn of(meta: &Metadata) -> Stat {
         Stat {
             size: meta.len(),
             modified: u64::try_from(meta.mtime()).unwrap_or(0),
             nanos: u32::try_from(meta.mtime_nsec()).unwrap_or(0),
         }
     }
+}
+
+/// A file that a helper thread closes, whoever lets go of it.
+#[derive(Debug)]
+pub struct Lent {
+    /// There until it is let go of.
+    file: Option<File>,
+    closer: Closer,
+}
+
+impl Lent {
+    /// The file.
+    ///
+    /// # Errors
+    /// None: it is there until it is let go of.
+    pub fn file(&self) -> io::Result<&File> {
+        self.file.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take() {
+            self.closer.0.close(file);
+        }
+    }
+}
+
+/// The way of files to the thread that closes them.
+#[derive(Clone)]
+pub struct Closer(Arc<dyn Close>);
+
+impl std::fmt::Debug for Closer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Closer")
+    }
+}
+
+impl Closer {
+    /// Sees to it that a file is closed by the thread.
+    pub fn lend(&self, file: File) -> Lent {
+        Lent { file: Some(file), closer: self.clone() }
+    }
+}
+
+trait Close: Send + Sync {
+    fn close(&self, file: File);
 }
 
 /// A helper thread: it works on questions of type `Q` one after another.
@@ -207,6 +268,8 @@ struct Desk<Q, A> {
 struct Papers<Q, A> {
     questions: VecDeque<Q>,
     answers: VecDeque<A>,
+    /// Files that are to be closed.
+    closing: Vec<File>,
     /// Nobody asks any more.
     over: bool,
 }
@@ -217,10 +280,17 @@ impl<Q, A> Desk<Q, A> {
         self.papers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next question, as soon as there is one; `None` at the end.
+    /// The next question, as soon as there is one; `None` at the end. Closes files meanwhile.
     fn question(&self) -> Option<Q> {
         let mut papers = self.papers();
         while !papers.over {
+            if !papers.closing.is_empty() {
+                let closing = std::mem::take(&mut papers.closing);
+                drop(papers);
+                drop(closing);
+                papers = self.papers();
+                continue;
+            }
             match papers.questions.pop_front() {
                 None => papers = self.asked.wait(papers).unwrap_or_else(PoisonError::into_inner),
                 question => return question,
@@ -230,22 +300,32 @@ impl<Q, A> Desk<Q, A> {
     }
 }
 
+impl<Q: Send, A: Send> Close for Desk<Q, A> {
+    fn close(&self, file: File) {
+        self.papers().closing.push(file);
+        self.asked.notify_one();
+    }
+}
+
 impl<Q: Send + 'static, A: Send + 'static> Helper<Q, A> {
-    /// Starts the thread. It ends when the helper is dropped and the work in hand is done; nobody waits for it.
+    /// Starts the thread; `work` gets the way to have files closed too. It ends when the helper is dropped and the work in
+    /// hand is done; nobody waits for it.
     ///
     /// # Errors
     /// When the system has no thread to give.
     pub fn start(
         name: &str,
         waker: Waker,
-        mut work: impl FnMut(Q) -> A + Send + 'static,
+        mut work: impl FnMut(Q, &Closer) -> A + Send + 'static,
     ) -> io::Result<Helper<Q, A>> {
-        let papers = Papers { questions: VecDeque::new(), answers: VecDeque::new(), over: false };
+        let (questions, answers) = (VecDeque::new(), VecDeque::new());
+        let papers = Papers { questions, answers, closing: Vec::new(), over: false };
         let desk = Arc::new(Desk { papers: Mutex::new(papers), asked: Condvar::new() });
         let mine = desk.clone();
+        let closer = Closer(desk.clone());
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             while let Some(question) = mine.question() {
-                let answer = work(question);
+                let answer = work(question, &closer);
                 mine.papers().answers.push_back(answer);
                 waker.wake();
             }
@@ -265,6 +345,11 @@ impl<Q: Send + 'static, A: Send + 'static> Helper<Q, A> {
         papers.questions.push_back(question);
         self.desk.asked.notify_one();
         Ok(())
+    }
+
+    /// The way to have files closed.
+    pub fn closer(&self) -> Closer {
+        Closer(self.desk.clone())
     }
 
     /// The next answer, if there is one.
@@ -457,7 +542,7 @@ mod tests {
     fn a_slow_answer_comes_in_order_and_wakes_the_loop() {
         let mut poll = Poll::new().unwrap();
         let (go, gate) = channel::<()>();
-        let helper = Helper::start("test", poll.waker().unwrap(), move |n: u32| {
+        let helper = Helper::start("test", poll.waker().unwrap(), move |n: u32, _: &Closer| {
             let _ = gate.recv();
             n * 2
         })
@@ -484,7 +569,7 @@ mod tests {
     fn too_many_questions_are_given_back() {
         let poll = Poll::new().unwrap();
         let (go, gate) = channel::<()>();
-        let helper = Helper::start("test", poll.waker().unwrap(), move |n: usize| {
+        let helper = Helper::start("test", poll.waker().unwrap(), move |n: usize, _: &Closer| {
             let _ = gate.recv();
             n
         })

@@ -18,6 +18,7 @@ pub mod notify;
 pub mod owner;
 pub mod poll;
 pub mod procfs;
+pub mod quick;
 pub mod resolver;
 pub mod signals;
 pub mod slots;

@@ -56,17 +56,31 @@ pub struct Socket {
     pub received: u64,
     /// Bytes written since the start.
     pub sent: u64,
+    /// How it was set up last.
+    options: Option<Options>,
 }
 
 impl Socket {
     /// Takes an accepted or connecting stream.
     pub fn new(stream: TcpStream) -> Socket {
-        Socket { stream, readable: false, writable: true, closing: false, received: 0, sent: 0 }
+        Socket {
+            stream,
+            readable: false,
+            writable: true,
+            closing: false,
+            received: 0,
+            sent: 0,
+            options: None,
+        }
     }
 
     /// Applies `options`, and keepalive so that a peer that vanished is noticed. A kernel that refuses one of
     /// them is not worth a refused connection.
-    pub fn configure(&self, options: Options) {
+    pub fn configure(&mut self, options: Options) {
+        // Who stays asks again and again.
+        if self.options.replace(options) == Some(options) {
+            return;
+        }
         let socket = socket2::SockRef::from(&self.stream);
         let _ = socket.set_tcp_nodelay(options.nodelay);
         let _ = match options.room {

@@ -415,33 +415,97 @@ struct OpenHow {
 pub fn open_beneath(root: &File, path: &Path) -> io::Result<File> {
     // Renames elsewhere can make the kernel unsure of a `..` in a link: it asks to try again.
     const TRIES: usize = 8;
+    for _ in 0..TRIES {
+        let opened = open_at_2(root, path, READ_ONLY, BENEATH);
+        match opened.as_ref().map_err(io::Error::raw_os_error) {
+            Err(Some(libc::EAGAIN)) => continue,
+            // EPERM is what some sandboxes answer to calls that they do not know.
+            Err(Some(libc::ENOSYS | libc::EPERM)) => return open_by_steps(root, path),
+            _ => return opened,
+        }
+    }
+    Err(io::ErrorKind::ResourceBusy.into())
+}
+
+/// As [`open_beneath`], but on the file system of `root` only, and only if the kernel has all that it looks up in memory.
+/// `still`: reading the file is to leave no trace, which the kernel grants to its owner and to root.
+///
+/// # Errors
+/// What the system says: `EAGAIN` when it would have to wait, `EXDEV` for another file system too, `EPERM` for a file of
+/// others, `EINVAL` before Linux 5.12.
+pub fn open_cached(root: &File, path: &Path, still: bool) -> io::Result<File> {
+    let flags = if still { READ_ONLY | libc::O_NOATIME } else { READ_ONLY };
+    open_at_2(root, path, flags, BENEATH | libc::RESOLVE_NO_XDEV | libc::RESOLVE_CACHED)
+}
+
+const BENEATH: u64 = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_MAGICLINKS;
+
+fn open_at_2(root: &File, path: &Path, flags: libc::c_int, resolve: u64) -> io::Result<File> {
     let name = match path.as_os_str().as_bytes() {
         b"" => CString::from(c"."),
         bytes => CString::new(bytes)?,
     };
-    let how = OpenHow {
-        flags: READ_ONLY as u64,
-        mode: 0,
-        resolve: libc::RESOLVE_BENEATH | libc::RESOLVE_NO_MAGICLINKS,
+    let how = OpenHow { flags: flags as u64, mode: 0, resolve };
+    // SAFETY: the name is a C string and `how` an open_how of the size given; both live through the call.
+    let fd = unsafe {
+        libc::syscall(libc::SYS_openat2, root.as_raw_fd(), name.as_ptr(), &how, size_of::<OpenHow>())
     };
-    for _ in 0..TRIES {
-        // SAFETY: the name is a C string and `how` an open_how of the size given; both live through the call.
-        let fd = unsafe {
-            libc::syscall(libc::SYS_openat2, root.as_raw_fd(), name.as_ptr(), &how, size_of::<OpenHow>())
-        };
-        if let Ok(fd @ 0..) = libc::c_int::try_from(fd) {
-            // SAFETY: the call succeeded, so the descriptor is open, and nobody else has it.
-            return Ok(unsafe { File::from_raw_fd(fd) });
-        }
-        let error = io::Error::last_os_error();
-        match error.raw_os_error() {
-            Some(libc::EAGAIN) => continue,
-            // EPERM is what some sandboxes answer to calls that they do not know.
-            Some(libc::ENOSYS | libc::EPERM) => return open_by_steps(root, path),
-            _ => return Err(error),
-        }
+    match libc::c_int::try_from(fd) {
+        // SAFETY: the call succeeded, so the descriptor is open, and nobody else has it.
+        Ok(fd @ 0..) => Ok(unsafe { File::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
     }
-    Err(io::ErrorKind::ResourceBusy.into())
+}
+
+/// The number by which the kernel knows the kind of file system that `file` is on. May wait for it.
+///
+/// # Errors
+/// What the system says.
+pub fn file_system(file: &File) -> io::Result<u32> {
+    // SAFETY: an all-zero statfs is valid; the descriptor is open through the call, which only writes to it.
+    let told = unsafe {
+        let mut told: libc::statfs = std::mem::zeroed();
+        match libc::fstatfs(file.as_raw_fd(), &mut told) {
+            0 => told,
+            _ => return Err(io::Error::last_os_error()),
+        }
+    };
+    // As wide as a register, and signed or not, on this machine or that; the number has 32 bits.
+    #[allow(clippy::unnecessary_cast)]
+    let kind = told.f_type as u32;
+    Ok(kind)
+}
+
+/// How many pages of the first `len` bytes of a file are in memory, or on their way there; `len` is not 0. Does not wait.
+///
+/// # Errors
+/// What the system says: `ENOSYS` before Linux 6.5, `EPERM` for a file of others.
+pub fn pages_in_memory(file: &File, len: u64) -> io::Result<u64> {
+    /// `cachestat`. Calls as new as this one stand at one distance from each other on every machine.
+    const SYS_CACHESTAT: libc::c_long = libc::SYS_openat2 + 14;
+    // The kernel's `struct cachestat_range`, offset and length, and `struct cachestat`, of which the first is asked for.
+    let (range, mut told, none): ([u64; 2], [u64; 5], libc::c_uint) = ([0, len], [0; 5], 0);
+    // SAFETY: the descriptor is open and both arrays live through the call; the kernel reads 16 bytes and writes 40.
+    let result =
+        unsafe { libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), range.as_ptr(), told.as_mut_ptr(), none) };
+    let [pages, ..] = told;
+    if result == 0 { Ok(pages) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Reads the beginning of a file as far as the kernel has it in memory. What it has not it may ask the disk for, so see
+/// [`pages_in_memory`] first.
+///
+/// # Errors
+/// What the system says: `WouldBlock` when not even the first byte is there, `EOPNOTSUPP` for file systems that cannot tell.
+pub fn read_in_memory(file: &File, into: &mut [u8]) -> io::Result<usize> {
+    let part = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
+    // The offset is 0, in two registers everywhere.
+    let at: libc::c_ulong = 0;
+    // SAFETY: the descriptor is open, and the one part is the live, writable slice.
+    moved(|| unsafe {
+        let (fd, parts) = (file.as_raw_fd(), 1 as libc::c_ulong);
+        libc::syscall(libc::SYS_preadv2, fd, &part, parts, at, at, libc::RWF_NOWAIT) as libc::ssize_t
+    })
 }
 
 /// As [`open_beneath`] for kernels without `openat2`: segment by segment, and no symbolic link is followed at all.

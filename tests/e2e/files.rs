@@ -6,6 +6,7 @@ use crate::support::rtmp::Rtmp;
 use crate::support::server::{Server, free_port};
 use crate::support::{clips, note, poll, tools};
 use runnel::net::disk::{Disk, Found, Local, Pipe};
+use runnel::net::quick::Quick;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, symlink};
@@ -40,7 +41,7 @@ pub(crate) fn ask(http: &mut Http, path: &str, more: &str) -> (Head, Vec<u8>) {
 }
 
 /// Bytes that differ everywhere, so that a shift is seen.
-fn pattern(len: usize) -> Vec<u8> {
+pub(crate) fn pattern(len: usize) -> Vec<u8> {
     (0..len as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
 }
 
@@ -77,6 +78,7 @@ fn parts_of_a_file_on_one_connection() {
     for range in ["bytes=1000000-", "bytes=-0"] {
         let (head, _) = ask(&mut http, "/a.mp4", &format!("Range: {range}\r\n"));
         assert_eq!((head.status, head.get("content-range")), (416, Some("bytes */1000000")), "{range}");
+        assert_eq!(head.get("cache-control"), Some("no-store"), "{range}");
     }
     http.send("HEAD /a.mp4 HTTP/1.1\r\nHost: a\r\nRange: bytes=10-19\r\n\r\n");
     let head = http.head();
@@ -443,7 +445,7 @@ fn publish_live(port: u16, stop: &AtomicBool) {
 }
 
 /// The longest time without a frame for a viewer of the live stream, while `during` runs.
-fn longest_gap(rtmp: u16, http: u16, during: impl FnOnce()) -> Duration {
+pub(crate) fn longest_gap(rtmp: u16, http: u16, during: impl FnOnce()) -> Duration {
     let (stop, done) = (AtomicBool::new(false), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| publish_live(rtmp, &stop));
@@ -472,7 +474,7 @@ fn longest_gap(rtmp: u16, http: u16, during: impl FnOnce()) -> Duration {
 }
 
 /// Longer than messages are gathered for, shorter than any wait for the disk in these tests.
-const SMOOTH: Duration = Duration::from_millis(1500);
+pub(crate) const SMOOTH: Duration = Duration::from_millis(1500);
 
 #[test]
 fn slow_clients_of_a_big_file_leave_a_live_stream_and_memory_alone() {
@@ -510,11 +512,12 @@ fn slow_clients_of_a_big_file_leave_a_live_stream_and_memory_alone() {
 }
 
 /// A disk that takes its time for everything. With `pipes`, it moves files into pipes as the disks of this machine do;
-/// else they have to be read.
-struct SlowDisk {
-    wait: Duration,
-    calls: Arc<AtomicUsize>,
-    pipes: bool,
+/// else they have to be read. With `quick`, what is in memory can be had at once.
+pub(crate) struct SlowDisk {
+    pub(crate) wait: Duration,
+    pub(crate) calls: Arc<AtomicUsize>,
+    pub(crate) pipes: bool,
+    pub(crate) quick: bool,
 }
 
 impl SlowDisk {
@@ -542,11 +545,15 @@ impl Disk for SlowDisk {
         self.turn();
         Local.fill(file, at, pipe, len)
     }
+
+    fn quick(&mut self, root: &Path) -> Option<Quick> {
+        if self.quick { Local.quick(root) } else { None }
+    }
 }
 
 /// Serves a directory from a slow disk, in this process, since no other program lends us a disk that is slow; gives the
 /// ports for RTMP and HTTP.
-fn serve_slowly(dir: &Path, disk: SlowDisk) -> (u16, u16) {
+pub(crate) fn serve_slowly(dir: &Path, disk: impl Disk + 'static) -> (u16, u16) {
     let (rtmp, http) = (free_port(), free_port());
     let conf = format!(
         "listen 127.0.0.1:{rtmp}; http_server {{ enabled on; listen 127.0.0.1:{http}; dir {}; }}\n\
@@ -567,7 +574,7 @@ fn slow_disk_and_live(pipes: bool, size: usize, least: usize) {
     let data = pattern(size);
     std::fs::write(dir.join("a.bin"), &data).unwrap();
     let calls = Arc::new(AtomicUsize::new(0));
-    let disk = SlowDisk { wait: Duration::from_secs(2), calls: calls.clone(), pipes };
+    let disk = SlowDisk { wait: Duration::from_secs(2), calls: calls.clone(), pipes, quick: false };
     let (rtmp, http) = serve_slowly(&dir, disk);
     let mut took = Duration::ZERO;
     let gap = longest_gap(rtmp, http, || {
@@ -603,7 +610,7 @@ fn what_cannot_go_through_a_pipe_is_read() {
     let data = pattern(3_000_000);
     std::fs::write(dir.join("a.bin"), &data).unwrap();
     let calls = Arc::new(AtomicUsize::new(0));
-    let disk = SlowDisk { wait: Duration::ZERO, calls, pipes: false };
+    let disk = SlowDisk { wait: Duration::ZERO, calls, pipes: false, quick: false };
     let (_, http) = serve_slowly(&dir, disk);
     let mut http = Http::connect(http);
     for range in ["bytes=0-", "bytes=1000001-", "bytes=5-2000000"] {

@@ -123,6 +123,45 @@ fn what_is_counted_is_what_is_taken() {
     assert!(left < grown / 4, "{left} bytes of {grown} stay");
 }
 
+/// Many who take nothing of what they asked for: recordings, and films that begin in the middle.
+#[test]
+fn files_keep_to_the_budget_too() {
+    let server = Server::start(
+        "listen 127.0.0.1:$RTMP;\nmax_memory 12m;\n\
+         http_server { enabled on; listen 127.0.0.1:$HTTP; dir ./html; }\nvhost __defaultVhost__ { }",
+    );
+    let html = server.dir().join("html");
+    std::fs::create_dir(&html).unwrap();
+    std::fs::File::create(html.join("big.mp4")).unwrap().set_len(1 << 30).unwrap();
+    // An index of 2 MB, of which the new form takes as much.
+    let boxed = |kind: &[u8], body: &[u8]| [&(body.len() as u32 + 8).to_be_bytes(), kind, body].concat();
+    let film = [boxed(b"ftyp", b"isom\0\0\0\0"), boxed(b"moov", &vec![0; 2 << 20]), boxed(b"mdat", &[0; 64])];
+    std::fs::write(html.join("film.mp4"), film.concat()).unwrap();
+    let mut http = Http::connect(server.http);
+    http.get("/film.mp4?start=5", "");
+    let head = http.head();
+    let why = String::from_utf8(http.body(&head)).unwrap();
+    assert!(head.status == 503 && why.contains("max_memory"), "{} {why}", head.status);
+
+    let before = server.rss_kib();
+    let mut clients: Vec<Http> = (0..200).map(|_| stuck(&server, "/big.mp4")).collect();
+    let mut used = 0;
+    let statuses: Vec<u16> = clients.iter_mut().map(|client| client.head().status).collect();
+    let served = statuses.iter().filter(|status| **status == 200).count();
+    let counted = poll(Duration::from_secs(5), || {
+        used = memory(&server).0;
+        used > 64 << 10
+    });
+    let grown = server.peak_kib().saturating_sub(before);
+    note(&format!(
+        "memory: 200 who take nothing of a file, max_memory 12m: {served} are served, {used} bytes counted, {grown} KiB more"
+    ));
+    assert!(served >= 90 && statuses.iter().all(|status| [200, 503].contains(status)), "{served} are served");
+    assert!(counted && used < 3 * MB && grown < 6 << 10, "{used} bytes, {grown} KiB more");
+    drop(clients);
+    assert!(poll(Duration::from_secs(10), || memory(&server).0 < 100_000), "{:?}", memory(&server));
+}
+
 #[test]
 fn a_small_budget_holds_and_publishers_notice_nothing() {
     const BUDGET: u64 = 16;

@@ -20,7 +20,8 @@ const WINDOW: usize = 4 << 10;
 const STEPS: usize = 256;
 /// Bytes of a sequence header at most; a longer one is no header.
 const MAX_HEADER: u32 = 64 << 10;
-/// Bytes of memory for all indices: one of the largest size with its new form, and some small ones.
+/// Bytes of memory for all indices, where `max_memory` does not leave less: one of the largest size with its new form, and
+/// some small ones.
 pub(super) const INDICES: usize = 24 << 20;
 /// Names of MP4 files end so.
 const MP4: [&str; 4] = [".mp4", ".m4v", ".m4a", ".mov"];
@@ -91,9 +92,12 @@ pub(super) fn range(request: &Request, path: &FilePath) -> Option<String> {
 
 /// Memory that indices may take, or pipes that there may be, between the threads.
 #[derive(Debug, Clone)]
-pub(super) struct Budget {
-    held: Arc<AtomicUsize>,
-    limit: usize,
+pub(super) struct Budget(Arc<Account>);
+
+#[derive(Debug)]
+struct Account {
+    held: AtomicUsize,
+    limit: AtomicUsize,
 }
 
 /// A part of a [`Budget`], given back when it is dropped.
@@ -105,17 +109,28 @@ pub(super) struct Share {
 
 impl Budget {
     pub(super) fn new(limit: usize) -> Budget {
-        Budget { held: Arc::default(), limit }
+        Budget(Arc::new(Account { held: AtomicUsize::new(0), limit: AtomicUsize::new(limit) }))
+    }
+
+    /// What may be given out.
+    pub(super) fn limit(&self) -> usize {
+        self.0.limit.load(Ordering::Relaxed)
+    }
+
+    /// Sets that. What is given out stays so.
+    pub(super) fn set_limit(&self, limit: usize) {
+        self.0.limit.store(limit, Ordering::Relaxed);
     }
 
     /// What is given out.
     pub(super) fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
+        self.0.held.load(Ordering::Relaxed)
     }
 
     pub(super) fn share(&self, amount: usize) -> Option<Share> {
-        let taken = |held: usize| held.checked_add(amount).filter(|held| *held <= self.limit);
-        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).ok()?;
+        let limit = self.limit();
+        let taken = |held: usize| held.checked_add(amount).filter(|held| *held <= limit);
+        self.0.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).ok()?;
         Some(Share { budget: self.clone(), amount })
     }
 }
@@ -124,7 +139,7 @@ impl Share {
     /// Takes no more than `amount`.
     fn shrink(&mut self, amount: usize) {
         let back = self.amount.saturating_sub(amount);
-        self.budget.held.fetch_sub(back, Ordering::Relaxed);
+        self.budget.0.held.fetch_sub(back, Ordering::Relaxed);
         self.amount -= back;
     }
 }
@@ -164,8 +179,8 @@ struct Index {
 enum Fault {
     /// The file is not what it was taken for.
     Refused(String),
-    /// There is no memory for it now.
-    Busy,
+    /// There is no memory for it now, or never.
+    Busy(&'static str),
     Disk(io::Error),
 }
 
@@ -197,7 +212,7 @@ pub(super) fn go_on(disk: &mut dyn Disk, budget: &Budget, mut seeking: Box<Seeki
             Ok(false) => {}
             Ok(true) => return Outcome::Opened(Box::new(seeking.opened)),
             Err(Fault::Refused(why)) => return Outcome::Refused(415, why),
-            Err(Fault::Busy) => return Outcome::Refused(503, "too many MP4 files are being cut".to_owned()),
+            Err(Fault::Busy(why)) => return Outcome::Refused(503, why.to_owned()),
             Err(Fault::Disk(error)) => return Outcome::Failed(Trouble::of(&error)),
         }
     }
@@ -221,7 +236,11 @@ impl Seeking {
                 let Some(index::Index { file_type, moov }) = walk.look(&bytes)? else { return Ok(false) };
                 let len = moov.len as usize;
                 // As it is, and made anew.
-                let share = budget.share(len.saturating_mul(2)).ok_or(Fault::Busy)?;
+                let both = len.saturating_mul(2);
+                let share = budget.share(both).ok_or(Fault::Busy(match both > budget.limit() {
+                    true => "the index of this MP4 takes more memory than max_memory leaves for it",
+                    false => "too many MP4 files are being cut",
+                }))?;
                 let file_type = match file_type {
                     Some(place) => read(disk, opened, place.at, place.len as usize)?,
                     None => Vec::new(),
@@ -234,7 +253,7 @@ impl Seeking {
                 let at = index.at.saturating_add(index.filled as u64);
                 let rest = index.moov.get_mut(index.filled..).unwrap_or_default();
                 let window = rest.len().min(WINDOW);
-                let filled = disk.read(&opened.file, at, rest.get_mut(..window).unwrap_or_default())?;
+                let filled = disk.read(opened.file()?, at, rest.get_mut(..window).unwrap_or_default())?;
                 index.filled = index.filled.saturating_add(filled);
                 if filled == 0 && window > 0 {
                     return Err(index::IndexError::Broken.into());
@@ -256,7 +275,7 @@ impl Seeking {
 
 fn read(disk: &mut dyn Disk, opened: &Opened, at: u64, wanted: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; wanted];
-    let filled = disk.read(&opened.file, at, &mut bytes)?;
+    let filled = disk.read(opened.file()?, at, &mut bytes)?;
     bytes.truncate(filled);
     Ok(bytes)
 }

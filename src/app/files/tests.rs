@@ -1,5 +1,6 @@
 use super::begin::Begin;
 use super::*;
+use crate::app::memory::{Guard, Level, Used};
 use crate::conf;
 use crate::proto::http::request::Requests;
 use crate::wire::flv_index::Seek;
@@ -116,6 +117,42 @@ fn memory_is_shared_and_bounded_however_many_transfers_there_are() {
     assert_eq!((memory.len(), store.held), (MOST, MOST));
     store.release(memory.len());
     assert_eq!(store.held, 0);
+}
+
+#[test]
+fn with_a_budget_files_take_a_part_of_it_and_less_when_memory_is_short() {
+    const MB: usize = 1 << 20;
+    let (mut store, mut guard) = (Store::default(), Guard::default());
+    let indices = store.indices.clone();
+    for (budget, shared, most, index) in [
+        (0, SHARED, MAX_TRANSFERS, begin::INDICES),
+        (1 << 30, SHARED, MAX_TRANSFERS, begin::INDICES),
+        (64 * MB, 4 * MB, 512, 8 * MB),
+        (12 * MB, 3 * MB / 4, 96, 3 * MB / 2),
+        (MB, MB / 16, 8, MB / 8),
+    ] {
+        guard.set_budget(budget as u64);
+        store.keep_to(guard.bounds());
+        assert_eq!((store.shared, store.most, indices.limit()), (shared, most, index));
+        assert!(budget == 0 || shared + most * LEAST + index <= budget / 4, "{budget}");
+    }
+    guard.set_budget(12 * MB as u64);
+    store.keep_to(guard.bounds());
+    let big = store.memory(Vec::new(), u64::MAX);
+    let share = indices.share(MB).unwrap();
+    assert_eq!((big.len() > LEAST, store.heap()), (true, big.len() + MB));
+    // What is a little too much costs the pieces their size, and far too much the indices too.
+    guard.weigh(0, Used { feeds: 13 * MB, ..Used::default() });
+    store.keep_to(guard.bounds());
+    assert_eq!((store.memory(big, u64::MAX).len(), indices.limit()), (LEAST, 3 * MB / 2));
+    while guard.level() < Level::NoViewers {
+        guard.weigh(0, Used { feeds: 13 * MB, ..Used::default() });
+        guard.cut(0, MB, 0);
+    }
+    store.keep_to(guard.bounds());
+    assert!(indices.share(1).is_none(), "nothing for anybody new");
+    drop(share);
+    assert_eq!(store.heap(), LEAST);
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! What the helper thread does for file requests: opening, reading; where a file is to begin is looked for in `begin`.
 
 use super::begin::{self, Begin, Budget, Seeking, Share};
-use crate::net::disk::{Disk, Found, Pipe, Stat, Trouble};
+use crate::net::disk::{Closer, Disk, Found, Lent, Pipe, Stat, Trouble};
+use crate::net::quick::Quick;
 use crate::net::slots::Id;
 use crate::proto::http::mime;
 use crate::proto::http::path::FilePath;
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 /// What a request for a directory gets.
 const INDEX: &str = "index.html";
@@ -42,32 +42,41 @@ pub(super) enum Task {
         /// Its first bytes are wanted for sure.
         first: bool,
         /// The right to a pipe, if the file is large.
-        right: Option<Share>,
+        right: Option<Right>,
+        /// Whether the loop may have files of this directory itself is to be seen too.
+        look: bool,
     },
     /// Go on looking for the place to begin at.
     Seek(Box<Seeking>),
     /// Read from a file.
     Read {
         /// The file.
-        file: Arc<File>,
+        file: Lent,
         /// The offset.
         at: u64,
         /// What is filled.
         memory: Vec<u8>,
-        /// Bytes wanted, at most as many as fit.
-        want: usize,
+        /// Bytes wanted; when there are no more the file is closed.
+        left: u64,
     },
     /// Move from a file into a pipe.
     Fill {
         /// The file.
-        file: Arc<File>,
+        file: Lent,
         /// The offset.
         at: u64,
         /// The pipe, empty; none yet at the first time.
         pipe: Option<Box<Pipe>>,
-        /// Bytes wanted, at most as many as fit.
-        want: usize,
+        /// Bytes wanted; when there are no more the file is closed.
+        left: u64,
     },
+}
+
+/// The right to a pipe, and one that others have left.
+#[derive(Debug)]
+pub(super) struct Right {
+    pub(super) share: Share,
+    pub(super) pipe: Option<Box<Pipe>>,
 }
 
 /// The answer to a [`Question`].
@@ -77,6 +86,8 @@ pub(super) struct Answer {
     pub(super) id: Id,
     /// What came of it.
     pub(super) outcome: Outcome,
+    /// What was seen of the directory, if that was asked.
+    pub(super) seen: Option<(String, Option<Quick>)>,
 }
 
 /// What came of a [`Task`].
@@ -98,16 +109,23 @@ pub enum Outcome {
         memory: Vec<u8>,
         /// Bytes filled.
         filled: io::Result<usize>,
+        /// The file, if there is more to be read.
+        file: Option<Lent>,
     },
     /// So many bytes are in the pipe; 0 at the end of the file. An error: the file has to be read.
-    Filled(io::Result<(Box<Pipe>, usize)>),
+    Filled {
+        /// The pipe, and how much is in it.
+        filled: io::Result<(Box<Pipe>, usize)>,
+        /// The file, if there is more to be moved.
+        file: Option<Lent>,
+    },
 }
 
 /// An open file, and what of it is sent: `prefix`, then the file from `from` up to `until`.
 #[derive(Debug)]
 pub struct Opened {
-    /// The file.
-    pub file: Arc<File>,
+    /// The file, unless all of it was read.
+    pub file: Option<Lent>,
     /// What is known of it.
     pub stat: Stat,
     /// Its media type.
@@ -122,44 +140,99 @@ pub struct Opened {
     pub(super) share: Option<Share>,
     /// The first bytes of the file in a pipe, and the right to it.
     pub(super) piped: Option<(Box<Pipe>, Share)>,
+    /// All of the file, from its start, and perhaps bytes that mean nothing.
+    pub(super) whole: Option<Vec<u8>>,
+}
+
+impl Opened {
+    /// A file as it is; the file itself is missing.
+    pub(super) fn new(stat: Stat, name: &str) -> Opened {
+        Opened {
+            file: None,
+            stat,
+            media_type: mime::of(name),
+            prefix: Vec::new(),
+            from: 0,
+            until: stat.size,
+            share: None,
+            piped: None,
+            whole: None,
+        }
+    }
+
+    pub(super) fn file(&self) -> io::Result<&File> {
+        self.file.as_ref().ok_or(io::ErrorKind::NotFound)?.file()
+    }
+}
+
+/// The name of the file that answers a request.
+pub(super) fn name_of(path: &FilePath) -> String {
+    match (path.directory, path.path.as_str()) {
+        (false, name) => name.to_owned(),
+        (true, "") => INDEX.to_owned(),
+        (true, name) => format!("{name}/{INDEX}"),
+    }
 }
 
 /// Works on a question. May block.
-pub(super) fn work(disk: &mut dyn Disk, budget: &Budget, question: Question) -> Answer {
+pub(super) fn work(disk: &mut dyn Disk, budget: &Budget, closer: &Closer, question: Question) -> Answer {
+    let mut seen = None;
     let outcome = match question.task {
-        Task::Open { root, path, begin: None, first, right } => open(disk, &root, &path, first, right),
-        Task::Open { root, path, begin: Some(begin), .. } => match open(disk, &root, &path, false, None) {
-            Outcome::Opened(opened) => begin::start(disk, budget, *opened, begin),
-            other => other,
-        },
-        Task::Seek(seeking) => begin::go_on(disk, budget, seeking),
-        Task::Read { file, at, mut memory, want } => {
-            let into = memory.get_mut(..want).unwrap_or_default();
-            let filled = disk.read(&file, at, into);
-            Outcome::Read { memory, filled }
+        Task::Open { root, path, begin, first, right, look } => {
+            let outcome = open(disk, closer, &root, &path, first && begin.is_none(), right);
+            if look {
+                let quick = disk.quick(Path::new(&root));
+                seen = Some((root, quick));
+            }
+            match (outcome, begin) {
+                (Outcome::Opened(opened), Some(begin)) => begin::start(disk, budget, *opened, begin),
+                (outcome, _) => outcome,
+            }
         }
-        Task::Fill { file, at, pipe, want } => Outcome::Filled(fill(disk, &file, at, pipe, want)),
+        Task::Seek(seeking) => begin::go_on(disk, budget, seeking),
+        Task::Read { file, at, mut memory, left } => {
+            let want = most(left).min(memory.len());
+            let into = memory.get_mut(..want).unwrap_or_default();
+            let filled = file.file().and_then(|file| disk.read(file, at, into));
+            let file = rest(file, left, filled.as_ref().ok());
+            Outcome::Read { memory, filled, file }
+        }
+        Task::Fill { file, at, pipe, left } => {
+            let filled = file.file().and_then(|file| fill(disk, file, at, pipe, most(left)));
+            let file = rest(file, left, filled.as_ref().ok().map(|(_, filled)| filled));
+            Outcome::Filled { filled, file }
+        }
     };
-    Answer { id: question.id, outcome }
+    Answer { id: question.id, outcome, seen }
 }
 
-fn open(disk: &mut dyn Disk, root: &str, path: &FilePath, first: bool, right: Option<Share>) -> Outcome {
-    let mut name = path.path.clone();
-    if path.directory {
-        name = if name.is_empty() { INDEX.to_owned() } else { format!("{name}/{INDEX}") };
-    }
-    let (file, stat) = match disk.open(Path::new(root), Path::new(&name)) {
-        Ok(Found::File(file, stat)) => (Arc::new(file), stat),
+fn most(left: u64) -> usize {
+    usize::try_from(left).unwrap_or(usize::MAX)
+}
+
+/// The file, if there is more of it to come.
+fn rest(file: Lent, left: u64, filled: Option<&usize>) -> Option<Lent> {
+    (filled.is_none_or(|filled| (*filled as u64) < left)).then_some(file)
+}
+
+fn open(
+    disk: &mut dyn Disk,
+    closer: &Closer,
+    root: &str,
+    path: &FilePath,
+    first: bool,
+    right: Option<Right>,
+) -> Outcome {
+    let name = name_of(path);
+    let mut opened = match disk.open(Path::new(root), Path::new(&name)) {
+        Ok(Found::File(file, stat)) => Opened { file: Some(closer.lend(file)), ..Opened::new(stat, &name) },
         Ok(Found::Directory) if path.directory => return Outcome::Failed(Trouble::Absent),
         Ok(Found::Directory) => return Outcome::IsDirectory,
         Err(error) => return Outcome::Failed(Trouble::of(&error)),
     };
-    let (media_type, until) = (mime::of(&name), stat.size);
-    let mut opened =
-        Opened { file, stat, media_type, prefix: Vec::new(), from: 0, until, share: None, piped: None };
-    if let Some(right) = right.filter(|_| first && until >= PIPE_FROM) {
-        let want = usize::try_from(until).unwrap_or(usize::MAX);
-        opened.piped = fill(disk, &opened.file, 0, None, want).ok().map(|(pipe, _)| (pipe, right));
+    if let Some(Right { share, pipe }) = right.filter(|_| first && opened.until >= PIPE_FROM) {
+        let filled = opened.file().and_then(|file| fill(disk, file, 0, pipe, most(opened.until)));
+        opened.piped = filled.ok().map(|(pipe, _)| (pipe, share));
     }
     match if first && opened.piped.is_none() { read_first(disk, &mut opened) } else { Ok(()) } {
         Ok(()) => Outcome::Opened(Box::new(opened)),
@@ -184,10 +257,12 @@ fn fill(
 
 /// The first bytes become the prefix, and the file goes on behind them.
 fn read_first(disk: &mut dyn Disk, opened: &mut Opened) -> io::Result<()> {
-    let size = usize::try_from(opened.stat.size).unwrap_or(usize::MAX);
-    opened.prefix.resize(size.min(FIRST), 0);
-    let filled = disk.read(&opened.file, 0, &mut opened.prefix)?;
-    opened.prefix.truncate(filled);
-    opened.from = filled as u64;
+    let mut prefix = vec![0; most(opened.stat.size).min(FIRST)];
+    let filled = disk.read(opened.file()?, 0, &mut prefix)?;
+    prefix.truncate(filled);
+    (opened.prefix, opened.from) = (prefix, filled as u64);
+    if opened.from >= opened.until {
+        opened.file = None;
+    }
     Ok(())
 }

@@ -156,7 +156,8 @@ impl Server {
     fn heavy(&self) -> Vec<(usize, Id)> {
         let weight = |conn: &Conn| {
             let (buffers, unfinished) = conn.heap();
-            buffers.saturating_add(unfinished).saturating_add(self.pinned(conn))
+            let others = self.pinned(conn).saturating_add(conn.out.piece_heap());
+            buffers.saturating_add(unfinished).saturating_add(others)
         };
         let candidates = self.conns.iter().filter(|(_, conn)| conn.gone.is_none() && !conn.publishes());
         let mut heavy: Vec<(usize, Id)> =

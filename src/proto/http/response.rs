@@ -119,6 +119,7 @@ fn reason(status: u16) -> &'static str {
         412 => "Precondition Failed",
         413 => "Content Too Large",
         414 => "URI Too Long",
+        415 => "Unsupported Media Type",
         416 => "Range Not Satisfiable",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
@@ -141,6 +142,15 @@ mod tests {
         assert!(head.contains(&format!("Content-Length: {}", body.len())));
         assert!(head.contains("Access-Control-Allow-Origin: *"));
         assert_eq!(body, "no such stream: live/x\n");
+    }
+
+    #[test]
+    fn each_status_that_is_given_has_its_phrase() {
+        let given = [
+            200, 204, 206, 301, 302, 304, 307, 400, 401, 403, 404, 405, 408, 412, 413, 414, 415, 416, 431,
+            500, 503,
+        ];
+        assert!(given.iter().all(|status| reason(*status) != "Error"));
     }
 
     #[test]
