@@ -46,6 +46,8 @@ pub enum Timer {
     Forward(StreamId),
     /// Look after the programs that run beside the server.
     Programs,
+    /// Look after the fetching of this stream.
+    Pull(StreamId),
 }
 
 /// Something for the loop to do to other connections once the present one is done with.
@@ -63,7 +65,11 @@ pub enum Action {
     Hls(StreamId),
     /// The stream is over: its viewers get what is left, then the end.
     End(StreamId),
-    /// This publisher, or this destination of a stream, has to go, for this reason.
+    /// The stream is not to be had: those who wait for it and want to know are told; all of them, if so said.
+    Absent(StreamId, bool),
+    /// An origin lets this connection publish, or does not: the code and words for it.
+    Verdict(Id, Option<(Box<str>, Box<str>)>),
+    /// This publisher, or this destination or origin of a stream, has to go, for this reason.
     Dismiss(Id, String),
     /// This connection's last answer is written; it may have asked on meanwhile.
     Resume(Id),

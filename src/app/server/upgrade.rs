@@ -141,6 +141,7 @@ impl Server {
             match conn.role {
                 Role::Rtmp(_) => rtmp::replaced(conn, &mut self.world),
                 Role::Http(_) => http::replaced(conn, &mut self.world),
+                Role::Ingress(_) => self.world.close(conn, rtmp::REPLACED),
                 Role::Relay(_) | Role::Leaving(_) => {}
             }
         }

@@ -42,7 +42,8 @@ pub struct Target {
     pub chunk_size: u32,
     /// Whether to greet with digests.
     pub complex: bool,
-    /// Servers that a published stream has come through, for the one that it goes to; empty: not said.
+    /// Servers that a published stream has come through, or that a played one will, for the one at the other end; empty:
+    /// not said.
     pub via: String,
 }
 
@@ -67,6 +68,8 @@ pub enum Event {
         /// The server's words.
         description: String,
     },
+    /// The publisher of the played stream is gone; it may come back.
+    Paused,
     /// The played stream is over.
     Ended,
 }
@@ -93,6 +96,8 @@ pub struct ClientSession {
 
 const TID_CONNECT: f64 = 1.0;
 const TID_CREATE: f64 = 4.0;
+/// How data messages begin that are for the player alone.
+const ASIDES: [&[u8]; 2] = [b"\x02\x00\x11|RtmpSampleAccess", b"\x02\x00\x08onStatus"];
 
 impl ClientSession {
     /// Begins: C0 and C1 are appended to `out`.
@@ -158,6 +163,13 @@ impl ClientSession {
             };
             self.writer.write(out, chunk_stream, kind as u8, msid, timestamp, payload);
         }
+    }
+
+    /// Asks for a sign of life.
+    pub fn ping(&mut self, now_ms: u32, out: &mut Vec<u8>) {
+        let mut payload = Vec::with_capacity(6);
+        UserControl::PingRequest(now_ms).encode(&mut payload);
+        self.writer.write(out, csid::PROTOCOL, kind::USER_CONTROL, 0, 0, &payload);
     }
 
     /// Says that the published or played stream is over.
@@ -239,6 +251,10 @@ impl ClientSession {
                 let command = Command::decode(&payload, amf3).map_err(SessionError::Command)?;
                 return Ok(self.heard(&command, out));
             }
+            kind::DATA_AMF3 => {
+                let skip = usize::from(payload.first() == Some(&0));
+                return Ok(self.media(kind::DATA_AMF0, timestamp, payload.slice(skip..)));
+            }
             _ => return Ok(self.media(kind, timestamp, payload)),
         }
         Ok(None)
@@ -246,6 +262,10 @@ impl ClientSession {
 
     fn media(&self, kind: u8, timestamp: u32, payload: Bytes) -> Option<Event> {
         let kind = TagType::from_u8(kind)?;
+        // What a server tells its player is no part of the stream.
+        if kind == TagType::Script && ASIDES.iter().any(|aside| payload.starts_with(aside)) {
+            return None;
+        }
         Some(Event::Media { kind, timestamp, payload })
     }
 
@@ -284,9 +304,8 @@ impl ClientSession {
                 self.phase = Phase::Running { msid: *msid };
                 Some(Event::Started)
             }
-            ("NetStream.Play.UnpublishNotify" | "NetStream.Play.Stop" | "NetStream.Play.Complete", _) => {
-                Some(Event::Ended)
-            }
+            ("NetStream.Play.UnpublishNotify", _) => Some(Event::Paused),
+            ("NetStream.Play.Stop" | "NetStream.Play.Complete", _) => Some(Event::Ended),
             _ if level(info) == Some("error") => Some(refused(info)),
             _ => None,
         }
