@@ -13,6 +13,7 @@
 use super::hooks;
 use super::http::HttpPeer;
 use super::hub::StreamId;
+use super::relay::check::Probe;
 use super::relay::ingress::Ingress;
 use super::relay::peer::RelayPeer;
 use super::rtmp::RtmpPeer;
@@ -38,6 +39,8 @@ pub enum Role {
     Relay(Box<RelayPeer>),
     /// A server that a stream is fetched from.
     Ingress(Box<Ingress>),
+    /// A server that is asked about a client.
+    Probe(Box<Probe>),
     /// All is said; the rest is written out, then the connection ends.
     Leaving(Box<Leaving>),
 }
@@ -92,7 +95,7 @@ impl Conn {
             Role::Rtmp(peer) => peer.viewer_mut(),
             Role::Http(peer) => peer.viewer_mut(),
             Role::Relay(peer) => peer.viewer_mut(),
-            Role::Ingress(_) | Role::Leaving(_) => None,
+            Role::Ingress(_) | Role::Probe(_) | Role::Leaving(_) => None,
         };
         (viewer, &mut self.out, &mut self.socket)
     }
@@ -103,7 +106,7 @@ impl Conn {
             Role::Rtmp(peer) => peer.viewer(),
             Role::Http(peer) => peer.viewer(),
             Role::Relay(peer) => peer.viewer(),
-            Role::Ingress(_) | Role::Leaving(_) => None,
+            Role::Ingress(_) | Role::Probe(_) | Role::Leaving(_) => None,
         }
     }
 
@@ -114,6 +117,7 @@ impl Conn {
             Role::Http(peer) => (peer.heap(), 0),
             Role::Relay(peer) => peer.heap(),
             Role::Ingress(peer) => peer.heap(),
+            Role::Probe(peer) => (peer.heap(), 0),
             Role::Leaving(_) => (0, 0),
         };
         (size_of::<Conn>().saturating_add(self.out.heap()).saturating_add(peer), unfinished)
@@ -144,7 +148,7 @@ impl Conn {
             Role::Http(peer) => peer.stream(),
             Role::Relay(peer) => peer.stream(),
             Role::Ingress(peer) => peer.stream(),
-            Role::Leaving(_) => None,
+            Role::Probe(_) | Role::Leaving(_) => None,
         }
     }
 
@@ -157,6 +161,7 @@ impl Conn {
             Role::Http(http) => http.drop_job(world, id, &format!("{tag} {peer}"), sent, why),
             Role::Relay(relay) => relay.drop_job(world, id, sent, why),
             Role::Ingress(ingress) => ingress.drop_job(world, id, received, why),
+            Role::Probe(probe) => probe.drop_job(world, why),
             Role::Leaving(_) => {}
         }
         hooks::left(world, id);
@@ -190,6 +195,7 @@ impl Conn {
             Role::Http(peer) => stuck.or_else(|| peer.deadline(self.blocked_since, patience)),
             Role::Relay(peer) => stuck.or_else(|| peer.deadline()),
             Role::Ingress(peer) => peer.deadline(world),
+            Role::Probe(peer) => Some(peer.deadline()),
             Role::Leaving(leaving) => Some((leaving.until, "it did not close")),
         }
     }
@@ -198,7 +204,7 @@ impl Conn {
     pub fn recheck_ms(&self) -> Option<u64> {
         match &self.role {
             Role::Http(peer) => peer.sending_ms(),
-            Role::Rtmp(_) | Role::Relay(_) | Role::Ingress(_) | Role::Leaving(_) => None,
+            _ => None,
         }
     }
 

@@ -9,6 +9,7 @@ use super::hooks::{self, Deed, Verdict, Who};
 use super::hub::{Live, Publisher, StreamId};
 use super::mount;
 use super::page;
+use super::relay::check;
 use super::relay::pull::Asked as Wanted;
 use super::rtmp::{KICKED, REPLACED, viewer_left};
 use super::viewer::Viewer;
@@ -522,9 +523,9 @@ impl Tracks {
     }
 }
 
-/// Whether a hook is asked about a request, or has refused it; then the client waits, or is told.
+/// Whether a hook or an origin is asked about a request, or has refused it; then the client waits, or is told.
 fn is_asked(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, target: &Target) -> bool {
-    if !target.vhost.http_hooks.enabled {
+    if !target.vhost.http_hooks.enabled && !target.vhost.cluster.asks() {
         return false;
     }
     let mark = if request.query.is_empty() { "" } else { "?" };
@@ -538,7 +539,11 @@ fn is_asked(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, t
         tc_url: &format!("http://{host}/{}", target.name.app()),
         page: Some(request.page.as_deref().unwrap_or_default()),
     };
-    match hooks::may(world, Deed::Play, &who, &target.vhost) {
+    let verdict = match check::may(world, &who, &target.vhost) {
+        Verdict::Pass => hooks::may(world, Deed::Play, &who, &target.vhost),
+        verdict => verdict,
+    };
+    match verdict {
         Verdict::Pass => return false,
         Verdict::Wait(ticket) => {
             if let Role::Http(peer) = &mut conn.role {

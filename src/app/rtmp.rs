@@ -4,6 +4,7 @@ use super::access::Refusal;
 use super::conn::{Conn, Role, amount};
 use super::hooks::{self, Deed, Verdict, Who};
 use super::hub::{Live, Source, StreamId};
+use super::relay::check;
 use super::relay::pull::Asked;
 use super::viewer::Viewer;
 use super::world::{Timer, World};
@@ -388,14 +389,15 @@ pub fn decided(conn: &mut Conn, world: &mut World, ticket: u32) {
     input(conn, world, &rest);
 }
 
-/// Whether a hook is asked about a command, or has refused it; then the client waits, or is told.
+/// Whether a hook or an origin is asked about a command, or has refused it; then the client waits, or is told.
 fn is_asked(conn: &mut Conn, world: &mut World, command: Command, stream: &str) -> bool {
     let Role::Rtmp(peer) = &mut conn.role else { return false };
     let Ok((request, vhost)) = resolve(peer, world, stream) else { return false };
     let ip = conn.peer.ip();
     let deed = if matches!(command, Command::Play { .. }) { Deed::Play } else { Deed::Publish };
     // Nobody needs to be asked about one who cannot have the name.
-    if !vhost.http_hooks.enabled
+    let checked = vhost.cluster.asks() && !matches!(command, Command::FcPublish { .. });
+    if !vhost.http_hooks.enabled && !checked
         || deed == Deed::Publish && world.may_publish(&request.name, &vhost, ip).is_err()
     {
         return false;
@@ -409,7 +411,12 @@ fn is_asked(conn: &mut Conn, world: &mut World, command: Command, stream: &str) 
         tc_url: peer.tc_url(),
         page: None,
     };
-    let refusal = match hooks::may(world, deed, &who, &vhost) {
+    let verdict = if checked { check::may(world, &who, &vhost) } else { Verdict::Pass };
+    let verdict = match verdict {
+        Verdict::Pass => hooks::may(world, deed, &who, &vhost),
+        verdict => verdict,
+    };
+    let refusal = match verdict {
         Verdict::Pass => return false,
         Verdict::Wait(ticket) => {
             wait(conn, ticket, Then::Stream(command, stream.to_owned()));

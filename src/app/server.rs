@@ -33,7 +33,7 @@ use super::hls;
 use super::hooks as asking;
 use super::http::{self, HttpPeer};
 use super::quiet::Quiet;
-use super::relay::{ingress, peer as destination};
+use super::relay::{check, ingress, peer as destination};
 use super::rtmp::{self, RtmpPeer};
 use super::viewer::{Flushed, Out, flush};
 use super::world::{Action, Timer, World};
@@ -524,7 +524,7 @@ impl Server {
                     Role::Rtmp(_) => rtmp::timed_out(conn, &mut self.world, why),
                     Role::Http(_) => http::timed_out(conn, &mut self.world, why),
                     Role::Ingress(_) => ingress::timed_out(conn, &mut self.world, why),
-                    Role::Relay(_) | Role::Leaving(_) => self.world.close(conn, why),
+                    Role::Relay(_) | Role::Probe(_) | Role::Leaving(_) => self.world.close(conn, why),
                 }
             }
             None => {
@@ -564,6 +564,7 @@ impl Server {
                         _ => rtmp::dismiss(conn, &mut self.world, &why),
                     }
                 }
+                Action::Check(client) => self.on_check(client),
                 Action::Verdict(id, refusal) => {
                     if let Some(conn) = self.conns.get_mut(id) {
                         rtmp::verdict(conn, &mut self.world, refusal);
@@ -592,7 +593,7 @@ impl Server {
                                 Role::Rtmp(_) => rtmp::start_viewer(conn, &mut self.world),
                                 Role::Http(_) => http::start_viewer(conn, &mut self.world),
                                 Role::Relay(_) => destination::start_viewer(conn, &mut self.world),
-                                Role::Ingress(_) | Role::Leaving(_) => {}
+                                Role::Ingress(_) | Role::Probe(_) | Role::Leaving(_) => {}
                             }
                         }
                     }
@@ -649,6 +650,7 @@ impl Server {
             asking::closed(&mut self.world, &conn);
             self.world.timers.clear(Timer::Connection(id));
             self.world.pages.remove(&id);
+            self.world.relays.checks.remove(&id);
             self.poll.deregister(conn.socket.source());
             log::debug!(target: "server", "{} {}: closed: {why}", conn.tag(), conn.peer);
         }
@@ -711,6 +713,7 @@ fn read_conn(conn: &mut Conn, world: &mut World, scratch: &mut [u8]) {
                     Role::Http(_) => http::input(conn, world, bytes),
                     Role::Relay(_) => destination::input(conn, world, bytes),
                     Role::Ingress(_) => ingress::input(conn, world, bytes),
+                    Role::Probe(_) => check::input(conn, world, bytes),
                     Role::Leaving(_) => {}
                 }
                 if !conn.socket.readable {

@@ -67,6 +67,8 @@ pub enum Action {
     End(StreamId),
     /// The stream is not to be had: those who wait for it and want to know are told; all of them, if so said.
     Absent(StreamId, bool),
+    /// An origin is to be asked about this client.
+    Check(Id),
     /// An origin lets this connection publish, or does not: the code and words for it.
     Verdict(Id, Option<(Box<str>, Box<str>)>),
     /// This publisher, or this destination or origin of a stream, has to go, for this reason.

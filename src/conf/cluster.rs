@@ -7,11 +7,18 @@ pub struct Cluster {
     pub remote: bool,
     /// `origin`: `host:port` each, the host an address or a name; not empty on an edge. Default: none.
     pub origins: Vec<String>,
+    /// `token_traverse`: origins are asked about each client. Default off.
+    pub token_traverse: bool,
     /// `vhost`: under which vhost origins are asked; `[vhost]` is the name of this one. Default `[vhost]`.
     pub vhost: String,
 }
 
 impl Cluster {
+    /// Whether an origin is asked about each client.
+    pub fn asks(&self) -> bool {
+        self.remote && self.token_traverse
+    }
+
     /// The origin after this one, in the order of the file, then from the first again; the first if it is none.
     pub fn after(&self, origin: &str) -> Option<&str> {
         let next = self.origins.iter().position(|own| own == origin).map_or(0, |at| at + 1);
@@ -21,4 +28,4 @@ impl Cluster {
 
 /// No value is set yet; the table of directives holds the defaults.
 pub(super) const BLANK_CLUSTER: Cluster =
-    Cluster { remote: false, origins: Vec::new(), vhost: String::new() };
+    Cluster { remote: false, origins: Vec::new(), token_traverse: false, vhost: String::new() };

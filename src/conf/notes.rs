@@ -236,6 +236,7 @@ static SRS: &[(Context, &str, &str)] = &[
     ),
     (Context::Cluster, "mode", SAME),
     (Context::Cluster, "origin", "the same; the pause after all have failed is always 3 s there."),
+    (Context::Cluster, "token_traverse", "for RTMP alone there; who plays by HTTP is asked about here, too."),
     (Context::Cluster, "vhost", SAME),
     (Context::Dvr, "enabled", SAME),
     (Context::Dvr, "dvr_apply", SAME),

@@ -66,7 +66,6 @@ static KNOWN: &[(&str, &[(Context, &str)])] = &[
         "an origin is told the name and version of this server in any case",
         &[(Context::Cluster, "debug_srs_upnode")],
     ),
-    ("clients are not checked with the origin one by one", &[(Context::Cluster, "token_traverse")]),
 ];
 
 /// Directives that pass without a warning when their only argument is this word, since that is what happens anyway;
@@ -80,7 +79,7 @@ static QUIET: &[(&str, &str)] = &[
     (
         "off",
         "allow_query allow_update asprocess atc atc_auto env_only is_full mix_correct mr ports query_latest_version \
-         reduce_sequence_header follow_client origin_cluster token_traverse",
+         reduce_sequence_header follow_client origin_cluster",
     ),
     ("on", "debug_srs_upnode empty_ip_ok hls_dts_directly parse_sps try_annexb_first"),
     ("0", "kickoff_for_idle send_min_interval"),

@@ -459,6 +459,13 @@ fn an_edge_needs_an_origin_that_is_another_server() {
         let (_, warnings) = warned(&text);
         assert!(warnings.len() == 1 && warnings[0].contains("is this server itself"), "{own}: {warnings:?}");
     }
+    let text = "http_server { enabled on; } vhost a { hls { enabled on; } cluster { mode remote; token_traverse on; origin o; } }";
+    let (c, warnings) = warned(text);
+    assert!(
+        warnings.len() == 1 && warnings[0].contains("`hls` is off with `token_traverse`"),
+        "{warnings:?}"
+    );
+    assert!(!first(&c).hls.enabled && first(&c).cluster.asks());
     let back = "vhost a { cluster { mode remote; origin o; } forward { enabled on; destination p o; } }";
     assert!(lines(&load("t", back).unwrap_err())[0].contains("send the streams back"));
 }

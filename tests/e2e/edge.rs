@@ -382,6 +382,63 @@ fn a_publisher_at_an_edge_survives_its_origin() {
     publish.success(CLIP);
 }
 
+/// With `token_traverse` an origin is asked about each client by a connect of its own, with its parameters: who is refused is
+/// told so in its protocol and costs nobody else anything, and who has no token does not profit from those who have one.
+#[test]
+fn an_origin_is_asked_about_each_client() {
+    let hook = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = hook.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut socket in hook.incoming().flatten() {
+            std::thread::spawn(move || {
+                let (mut heard, mut bytes) = (Vec::new(), [0; 4096]);
+                let whole =
+                    |heard: &[u8]| heard.windows(4).any(|part| part == b"\r\n\r\n") && heard.ends_with(b"}");
+                while !whole(&heard) {
+                    let Ok(count @ 1..) = socket.read(&mut bytes) else { return };
+                    heard.extend_from_slice(&bytes[..count]);
+                }
+                let good = heard.windows(10).any(|part| part == b"token=good");
+                let body = if good { "0" } else { "1" };
+                let head = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n";
+                let _ = socket.write_all(format!("{head}{body}").as_bytes());
+            });
+        }
+    });
+    let hooks = format!("http_hooks {{ enabled on; on_connect http://127.0.0.1:{port}/; }}");
+    let origin = Server::start(&conf(&format!("{} {hooks}", usual()), ""));
+    let cluster = format!("cluster {{ mode remote; origin 127.0.0.1:{}; token_traverse on; }}", origin.rtmp);
+    let edge = Server::start(&conf(&format!("{} {cluster}", usual()), ""));
+    let good = |path: &str| format!("{path}?token=good");
+    let refused = |path: &str| {
+        let (status, why) = get(&edge, path);
+        assert!(status == 403 && why.contains("the origin refuses"), "{path}: {status} {why}");
+    };
+    let play = |stream: &str, says: &str| {
+        let mut player = Rtmp::play(edge.rtmp, stream);
+        player.expect(says);
+    };
+    let mut encoder = Rtmp::live(edge.rtmp);
+    encoder.ask_publish("x?token=bad");
+    encoder.expect("the origin refuses");
+    assert!(!encoder.heard().contains("Publish.Start") && encoder.closes(TAG));
+    let mut publish = Publisher::Ffmpeg5.publish(&edge, &clips::long_gop(), &good("x"));
+    says(&edge, "live/x is live");
+    let mut viewer = Viewer::join(edge.http, &good("/live/x.flv"));
+    viewer.until(TAG, Tag::is_key);
+    refused("/live/x.flv");
+    refused("/live/x.flv?token=bad");
+    play("x?token=bad", "NetStream.Play.Failed");
+    play(&good("x"), "NetStream.Play.Start");
+    viewer.until(TAG, |tag| tag.ts >= 1_000);
+    assert!(publish.running() && !edge.log().contains("token="), "{}", edge.log());
+    publish.kill();
+    let lost = Server::start(&edge_conf(&[free_port()], "").replace("remote;", "remote; token_traverse on;"));
+    let (status, why) = get(&lost, "/live/x.flv");
+    assert!(status == 403 && why.contains("the origin cannot be asked"), "{status} {why}");
+    lost.assert_idle();
+}
+
 /// The sample, with its ports moved.
 #[test]
 fn the_sample_works() {

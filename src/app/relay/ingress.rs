@@ -70,13 +70,15 @@ pub(super) fn target(name: &StreamName, to: &str, vhost: &str, asked: &Asked, mo
         vhost => format!("{vhost}:{port}"),
     };
     let mark = if asked.params.is_empty() { "" } else { "?" };
+    let tc_url = format!("rtmp://{host}/{}", name.app());
     Target {
-        tc_url: format!("rtmp://{host}/{}", name.app()),
+        tc_url: if asked.at_connect { format!("{tc_url}{mark}{}", asked.params) } else { tc_url },
         app: name.app().to_owned(),
         stream: format!("{}{mark}{}", name.stream(), asked.params),
         mode,
         chunk_size: MIN_PUBLISH_CHUNK,
         complex: false,
+        page_url: String::new(),
         via: String::new(),
     }
 }

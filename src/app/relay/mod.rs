@@ -17,6 +17,7 @@
 //! this very server is not even called.
 //! Limit: a loop through a server that does not pass those numbers on (one that is not runnel) is not noticed.
 
+pub mod check;
 pub mod ingress;
 pub mod peer;
 pub mod pull;
@@ -30,6 +31,7 @@ use crate::net::resolver::{Answer, Resolver};
 use crate::net::slots::Id;
 use crate::net::sys;
 use crate::wire::names::StreamName;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// How long after its end a destination is tried again, in milliseconds,
@@ -154,8 +156,10 @@ pub struct Desk {
     /// This process among those that a stream comes through.
     number: Box<str>,
     resolver: Option<Resolver>,
-    /// Streams that were to be fetched from origins.
+    /// Streams that were to be fetched from origins, and clients that they were asked about.
     turns: usize,
+    /// Clients that an origin is asked about (`token_traverse`), or was.
+    pub checks: HashMap<Id, check::Check>,
     /// The server ends: nothing is tried again.
     stopped: bool,
     /// When the log was told of a loop.
@@ -167,7 +171,7 @@ impl Default for Desk {
         let mut number = [0; 8];
         sys::random(&mut number);
         let number = format!("{:016x}", u64::from_be_bytes(number)).into();
-        Desk { number, resolver: None, turns: 0, stopped: false, loop_told: None }
+        Desk { number, resolver: None, turns: 0, checks: HashMap::new(), stopped: false, loop_told: None }
     }
 }
 
@@ -450,6 +454,7 @@ impl World {
             (_, Some(_)) => return Err(String::from("somebody else is about to publish it")),
             _ => {}
         }
+        let asked = Asked { at_connect: vhost.cluster.token_traverse, ..asked };
         (push.applicant, push.origin, push.tries) = (Some(conn), Some(Box::new(asked)), 0);
         self.forward_next(id);
         Ok(true)

@@ -42,6 +42,8 @@ const MAX_COLD: usize = 256;
 pub struct Asked {
     /// Parameters for the origin, without `?`; they may hold secrets.
     pub params: Box<str>,
+    /// The origin is to hear them with the connect, too (`token_traverse`).
+    pub at_connect: bool,
     /// The servers that the viewer's side has come through.
     pub via: Option<Box<str>>,
 }
@@ -51,7 +53,7 @@ impl Asked {
     pub fn of(params: &str, via: Option<&str>) -> Asked {
         let names_vhost = |pair: &&str| !pair.starts_with("vhost=") && !pair.starts_with("domain=");
         let kept: Vec<&str> = params.trim_start_matches('?').split('&').filter(names_vhost).collect();
-        Asked { params: kept.join("&").into(), via: via.map(Into::into) }
+        Asked { params: kept.join("&").into(), at_connect: false, via: via.map(Into::into) }
     }
 }
 
@@ -103,7 +105,7 @@ pub enum End {
 
 impl Desk {
     /// A number that goes up by one with each call, so that streams go round the origins.
-    fn turn(&mut self) -> usize {
+    pub(super) fn turn(&mut self) -> usize {
         self.turns = self.turns.wrapping_add(1);
         self.turns
     }
@@ -151,7 +153,7 @@ impl World {
                 tries: 0,
                 fault: "".into(),
                 unreachable: false,
-                asked,
+                asked: Asked { at_connect: cluster.token_traverse, ..asked },
                 address: 0,
                 ran: false,
                 unwatched: None,

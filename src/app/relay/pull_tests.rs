@@ -295,3 +295,53 @@ fn a_publisher_who_is_back_at_an_edge_asks_anew() {
     assert_eq!(rig.world.apply(&rig.name, &rig.vhost, conn(1), Asked::default()), Ok(true));
     assert_eq!(rig.called().as_deref(), Some("a:1935"));
 }
+
+// ---- clients that an origin is asked about
+
+#[test]
+fn what_an_origin_says_of_a_client_holds_for_its_parameters() {
+    use super::check::may;
+    use crate::app::hooks::{Verdict, Who};
+    let text = "vhost v { cluster { mode remote; origin a b; token_traverse on; } }";
+    let vhost = conf::load("t", text).unwrap().config.vhosts[0].clone();
+    let mut world = World::new(Rc::new(Config::default()));
+    let name = StreamName::new("v", "live", "x").unwrap();
+    let ask = |world: &mut World, param: &str| {
+        let (tc_url, page, ip) = ("", None, Ipv4Addr::LOCALHOST.into());
+        may(world, &Who { id: conn(1), serial: 1, ip, name: &name, param, tc_url, page }, &vhost)
+    };
+    let hook = |world: &mut World| {
+        world.actions.drain(..).find_map(|action| match action {
+            Action::Hook(id, ticket) if id == conn(1) => Some(ticket),
+            _ => None,
+        })
+    };
+    let Verdict::Wait(ticket) = ask(&mut world, "?token=t") else { panic!() };
+    assert!(matches!(world.actions.pop_front(), Some(Action::Check(id)) if id == conn(1)));
+    let first = world.check_due(conn(1)).unwrap();
+    assert_eq!(ask(&mut world, "?token=t"), Verdict::Wait(ticket), "one question for a client");
+    world.check_failed(conn(1), "no way");
+    assert!(matches!(world.actions.pop_front(), Some(Action::Check(_))));
+    assert_ne!(world.check_due(conn(1)).unwrap(), first);
+    world.check_done(conn(1), Ok(()));
+    assert_eq!(hook(&mut world), Some(ticket));
+    assert_eq!(ask(&mut world, "?token=t"), Verdict::Pass);
+    assert!(matches!(ask(&mut world, "?token=u"), Verdict::Wait(other) if other != ticket));
+    world.check_failed(conn(1), "no way");
+    world.check_failed(conn(1), "no way");
+    assert!(hook(&mut world).is_some());
+    let Verdict::Refused(refusal) = ask(&mut world, "?token=u") else { panic!() };
+    assert!(refusal.to_string().contains("cannot be asked") && refusal.to_string().contains("no way"));
+    let open =
+        conf::load("t", "vhost v { cluster { mode remote; origin a; } }").unwrap().config.vhosts[0].clone();
+    let who = Who {
+        id: conn(2),
+        serial: 1,
+        ip: Ipv4Addr::LOCALHOST.into(),
+        name: &name,
+        param: "",
+        tc_url: "",
+        page: None,
+    };
+    assert_eq!(may(&mut world, &who, &open), Verdict::Pass);
+}

@@ -61,7 +61,7 @@ impl Server {
             Role::Rtmp(_) => rtmp::kick(conn, &mut self.world),
             Role::Http(_) => http::kick(conn, &mut self.world),
             Role::Ingress(_) => self.world.close(conn, rtmp::KICKED),
-            Role::Relay(_) | Role::Leaving(_) => return false,
+            Role::Relay(_) | Role::Probe(_) | Role::Leaving(_) => return false,
         }
         // Whoever is in the middle of a message has some time to take the rest of it, from now on.
         if conn.viewer().is_some() {

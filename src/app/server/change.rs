@@ -149,7 +149,7 @@ impl Server {
                     Role::Rtmp(_) => rtmp::dismiss(conn, &mut self.world, why),
                     Role::Http(_) => http::timed_out(conn, &mut self.world, why),
                     Role::Ingress(_) => self.world.close(conn, why),
-                    Role::Relay(_) | Role::Leaving(_) => {}
+                    Role::Relay(_) | Role::Probe(_) | Role::Leaving(_) => {}
                 }
             }
         }

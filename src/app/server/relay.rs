@@ -3,6 +3,7 @@
 use super::{Protocol, Server};
 use crate::app::conn::Role;
 use crate::app::hub::StreamId;
+use crate::app::relay::check::Probe;
 use crate::app::relay::ingress::Ingress;
 use crate::app::relay::peer::{CALL_MS, RelayPeer};
 use crate::app::relay::pull::End;
@@ -48,6 +49,13 @@ impl Server {
         while let Some(answer) = self.world.relays.answer() {
             self.world.hooks.found(&answer, self.world.now);
             let none = |why: &str| (format!("its address is not found: {why}; check name and DNS"), RETRY_MS);
+            for client in self.world.checks_finding(&answer.name) {
+                let called = match &answer.found {
+                    Ok(list) => list.first().map_or(Ok(()), |addr| self.probe(client, *addr)),
+                    Err(why) => Err(none(why)),
+                };
+                self.probed(client, called);
+            }
             for (stream, to) in self.world.pulls_finding(&answer.name) {
                 let called = match &answer.found {
                     Ok(list) => match list.get(self.world.pull_address(stream, list.len())) {
@@ -112,6 +120,33 @@ impl Server {
         let peer = Ingress::call((stream, to), live, entropy(), &self.world, &mut hello);
         let id = self.greet(socket, addr, Role::Ingress(Box::new(peer)), hello)?;
         self.world.pull_called(stream, id);
+        Ok(())
+    }
+
+    /// Asks an origin about a client.
+    pub(super) fn on_check(&mut self, client: Id) {
+        let Some(to) = self.world.check_due(client) else { return };
+        let called = match to.parse::<SocketAddr>() {
+            Ok(addr) => self.probe(client, addr),
+            Err(_) => self.world.relays.ask(&to).map_err(|why| (why, RETRY_MS)),
+        };
+        self.probed(client, called);
+    }
+
+    fn probed(&mut self, client: Id, outcome: Result<(), Fault>) {
+        if let Err((why, _)) = outcome {
+            self.world.check_failed(client, &why);
+        }
+    }
+
+    fn probe(&mut self, client: Id, addr: SocketAddr) -> Result<(), Fault> {
+        let vhost = self.world.relays.checks.get(&client).map(|check| check.vhost.clone());
+        let Some(vhost) = vhost else { return Ok(()) };
+        let socket = self.dial(addr, &vhost)?;
+        let mut hello = Vec::new();
+        if let Some(peer) = Probe::call(client, entropy(), &mut self.world, &mut hello) {
+            self.greet(socket, addr, Role::Probe(Box::new(peer)), hello)?;
+        }
         Ok(())
     }
 

@@ -142,7 +142,7 @@ impl Server {
                 Role::Rtmp(_) => rtmp::replaced(conn, &mut self.world),
                 Role::Http(_) => http::replaced(conn, &mut self.world),
                 Role::Ingress(_) => self.world.close(conn, rtmp::REPLACED),
-                Role::Relay(_) | Role::Leaving(_) => {}
+                Role::Relay(_) | Role::Probe(_) | Role::Leaving(_) => {}
             }
         }
         self.drain_now();

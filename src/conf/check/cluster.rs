@@ -1,6 +1,7 @@
 //! What an edge cannot do without, and where it would go round in circles.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use super::Checker;
 use crate::conf::error::Span;
@@ -10,6 +11,7 @@ use crate::conf::typed::{Config, Vhost};
 impl Checker<'_, '_, '_, '_> {
     /// Checks the block `cluster` of each vhost.
     pub(super) fn cluster(&mut self) {
+        self.no_hls_unasked();
         for vhost in self.draft.config.vhosts.iter().filter(|vhost| vhost.cluster.remote) {
             let span = |name: &str| self.place_in(&vhost.name, name).unwrap_or(Span::START);
             let (mode, place) = (span("mode"), span("origin"));
@@ -28,6 +30,22 @@ impl Checker<'_, '_, '_, '_> {
                 let help = Some(String::from("remove that `destination`"));
                 self.reports.error(place, message, help);
             }
+        }
+    }
+
+    /// Segments have no parameters to ask an origin about.
+    fn no_hls_unasked(&mut self) {
+        let both = |vhost: &Rc<Vhost>| vhost.cluster.asks() && vhost.hls.enabled;
+        let names: Vec<String> =
+            self.draft.config.vhosts.iter().filter(|vhost| both(vhost)).map(|v| v.name.clone()).collect();
+        for name in names {
+            let span = self.place_in(&name, "token_traverse").unwrap_or(Span::START);
+            let message =
+                String::from("`hls` is off with `token_traverse`: no origin can be asked about its viewers");
+            self.reports.warn(span, message, None);
+        }
+        for vhost in self.draft.config.vhosts.iter_mut().filter(|vhost| both(vhost)) {
+            Rc::make_mut(vhost).hls.enabled = false;
         }
     }
 

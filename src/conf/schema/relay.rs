@@ -40,6 +40,14 @@ pub(super) static CLUSTER: &[Directive] = &lean([
         set: |d, v| d.vhost.cluster.origins = v.mounts(),
     },
     Directive {
+        name: "token_traverse",
+        aliases: &[],
+        kind: Kind::Flag,
+        default: "off",
+        docs: "Let a client publish or play at an edge only if an origin lets it connect, with its parameters and page. HLS is off then: its requests would pass unasked.",
+        set: |d, v| d.vhost.cluster.token_traverse = v.flag(),
+    },
+    Directive {
         name: "vhost",
         aliases: &[],
         kind: Kind::Text,

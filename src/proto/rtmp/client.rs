@@ -25,6 +25,8 @@ pub enum Mode {
     Publish,
     /// Receives a stream.
     Play,
+    /// Asks for no stream: that the server lets it connect is all.
+    Check,
 }
 
 /// Where the client goes and what it says of itself.
@@ -42,6 +44,8 @@ pub struct Target {
     pub chunk_size: u32,
     /// Whether to greet with digests.
     pub complex: bool,
+    /// The page that a player is on; empty: not said.
+    pub page_url: String,
     /// Servers that a published stream has come through, or that a played one will, for the one at the other end; empty:
     /// not said.
     pub via: String,
@@ -50,7 +54,7 @@ pub struct Target {
 /// What the caller has to know.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// The server has accepted the publish or play.
+    /// The server has accepted the publish or play, or the connect if that is all.
     Started,
     /// A message of the played stream.
     Media {
@@ -193,7 +197,9 @@ impl ClientSession {
         let size = self.target.chunk_size;
         self.writer.write(out, csid::PROTOCOL, kind::SET_CHUNK_SIZE, 0, 0, &size.to_be_bytes());
         self.writer.set_chunk_size(size);
-        let via = (!self.target.via.is_empty()).then(|| ("via", Value::string(self.target.via.as_str())));
+        let more = [("via", &self.target.via), ("pageUrl", &self.target.page_url)];
+        let more = more.into_iter().filter(|(_, text)| !text.is_empty());
+        let more = more.map(|(key, text)| (key, Value::string(text.as_str())));
         let said = [
             ("app", Value::string(self.target.app.as_str())),
             ("type", Value::string("nonprivate")),
@@ -202,7 +208,7 @@ impl ClientSession {
             ("fpad", Value::Boolean(false)),
             ("objectEncoding", Value::Number(0.0)),
         ];
-        let object = Value::object(said.into_iter().chain(via));
+        let object = Value::object(said.into_iter().chain(more));
         self.command(0, "connect", TID_CONNECT, &[object], out);
     }
 
@@ -223,6 +229,7 @@ impl ClientSession {
             Mode::Publish => {
                 self.command(msid, "publish", 5.0, &[Value::Null, stream, Value::string("live")], out);
             }
+            Mode::Check => {}
             Mode::Play => {
                 self.command(msid, "play", 5.0, &[Value::Null, stream, Value::Number(-2000.0)], out);
                 let mut payload = Vec::with_capacity(10);
@@ -283,7 +290,13 @@ impl ClientSession {
 
     fn heard(&mut self, command: &Command, out: &mut Vec<u8>) -> Option<Event> {
         match (command.name.as_str(), &self.phase) {
-            ("_result", Phase::Connecting) if command.tid == TID_CONNECT => self.create(out),
+            ("_result", Phase::Connecting) if command.tid == TID_CONNECT => {
+                if self.target.mode == Mode::Check {
+                    self.phase = Phase::Running { msid: 0 };
+                    return Some(Event::Started);
+                }
+                self.create(out);
+            }
             ("_result", Phase::Creating) if command.tid == TID_CREATE => {
                 self.ask(command.number(1).map_or(1, |n| n as u32), out);
             }

@@ -400,6 +400,7 @@ fn converse(mode: Mode, piece: usize, complex: bool) -> (ClientSession, ServerSe
         mode,
         chunk_size: 4096,
         complex,
+        page_url: if complex { "http://p/".into() } else { String::new() },
         via: if complex { "a,b".into() } else { String::new() },
     };
     let (mut to_server, mut to_client, mut heard) = (Vec::new(), Vec::new(), Vec::new());
