@@ -113,7 +113,11 @@ impl World {
     /// Remembers the page that an RTMP client is on, if any vhost asks for it, or tells programs of it. Its query may hold secrets and is left out.
     pub fn note_page(&mut self, id: Id, page: Option<&str>) {
         self.pages.remove(&id);
-        let asked = self.config.vhosts.iter().any(|vhost| vhost.refer.enabled || vhost.exec.enabled);
+        let asked = self
+            .config
+            .vhosts
+            .iter()
+            .any(|vhost| vhost.refer.enabled || vhost.exec.enabled || vhost.cluster.asks());
         if let Some(page) = page.filter(|_| asked) {
             let plain = page.split(['?', '#']).next().unwrap_or_default();
             let end =

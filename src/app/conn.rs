@@ -4,7 +4,8 @@
 //!   Rtmp ──┐  finish(why): last bytes are written,     peer closes, or time is up
 //!          ├─────────────────────────────► Leaving ────────────────────────────────► gone
 //!   Http   │         close(why), without last words ───────────────────────────────► gone
-//!   Relay ─┘
+//!   Relay  │
+//! Ingress ─┘
 //! ```
 //!
 //! A connection is freed by the loop at the end of the turn, never in the middle of one.
@@ -12,6 +13,8 @@
 use super::hooks;
 use super::http::HttpPeer;
 use super::hub::StreamId;
+use super::relay::check::Probe;
+use super::relay::ingress::Ingress;
 use super::relay::peer::RelayPeer;
 use super::rtmp::RtmpPeer;
 use super::viewer::{Out, Viewer};
@@ -34,6 +37,10 @@ pub enum Role {
     Http(Box<HttpPeer>),
     /// A server that a stream is sent on to.
     Relay(Box<RelayPeer>),
+    /// A server that a stream is fetched from.
+    Ingress(Box<Ingress>),
+    /// A server that is asked about a client.
+    Probe(Box<Probe>),
     /// All is said; the rest is written out, then the connection ends.
     Leaving(Box<Leaving>),
 }
@@ -88,7 +95,7 @@ impl Conn {
             Role::Rtmp(peer) => peer.viewer_mut(),
             Role::Http(peer) => peer.viewer_mut(),
             Role::Relay(peer) => peer.viewer_mut(),
-            Role::Leaving(_) => None,
+            Role::Ingress(_) | Role::Probe(_) | Role::Leaving(_) => None,
         };
         (viewer, &mut self.out, &mut self.socket)
     }
@@ -99,7 +106,7 @@ impl Conn {
             Role::Rtmp(peer) => peer.viewer(),
             Role::Http(peer) => peer.viewer(),
             Role::Relay(peer) => peer.viewer(),
-            Role::Leaving(_) => None,
+            Role::Ingress(_) | Role::Probe(_) | Role::Leaving(_) => None,
         }
     }
 
@@ -109,6 +116,8 @@ impl Conn {
             Role::Rtmp(peer) => peer.heap(),
             Role::Http(peer) => (peer.heap(), 0),
             Role::Relay(peer) => peer.heap(),
+            Role::Ingress(peer) => peer.heap(),
+            Role::Probe(peer) => (peer.heap(), 0),
             Role::Leaving(_) => (0, 0),
         };
         (size_of::<Conn>().saturating_add(self.out.heap()).saturating_add(peer), unfinished)
@@ -116,7 +125,11 @@ impl Conn {
 
     /// Whether it publishes.
     pub fn publishes(&self) -> bool {
-        matches!(&self.role, Role::Rtmp(peer) if peer.publishes())
+        match &self.role {
+            Role::Rtmp(peer) => peer.publishes(),
+            Role::Ingress(peer) => peer.publishes(),
+            _ => false,
+        }
     }
 
     /// Whether nothing more is to be read for now: what came before is not worked off.
@@ -124,7 +137,7 @@ impl Conn {
         match &self.role {
             Role::Rtmp(peer) => peer.holds(),
             Role::Http(peer) => peer.holds(),
-            Role::Relay(_) | Role::Leaving(_) => false,
+            _ => false,
         }
     }
 
@@ -134,17 +147,21 @@ impl Conn {
             Role::Rtmp(peer) => peer.stream(),
             Role::Http(peer) => peer.stream(),
             Role::Relay(peer) => peer.stream(),
-            Role::Leaving(_) => None,
+            Role::Ingress(peer) => peer.stream(),
+            Role::Probe(_) | Role::Leaving(_) => None,
         }
     }
 
     /// Gives up what the connection publishes, watches or waits for.
     pub fn drop_job(&mut self, world: &mut World, why: &str) {
         let (id, tag, peer, sent) = (self.id, self.tag(), self.peer, self.socket.sent);
+        let received = self.socket.received;
         match &mut self.role {
             Role::Rtmp(rtmp) => rtmp.drop_job(world, id, &format!("{tag} {peer}"), sent, why),
             Role::Http(http) => http.drop_job(world, id, &format!("{tag} {peer}"), sent, why),
             Role::Relay(relay) => relay.drop_job(world, id, sent, why),
+            Role::Ingress(ingress) => ingress.drop_job(world, id, received, why),
+            Role::Probe(probe) => probe.drop_job(world, why),
             Role::Leaving(_) => {}
         }
         hooks::left(world, id);
@@ -177,6 +194,8 @@ impl Conn {
             Role::Rtmp(peer) => stuck.or_else(|| peer.deadline(self.since, patience, world)),
             Role::Http(peer) => stuck.or_else(|| peer.deadline(self.blocked_since, patience)),
             Role::Relay(peer) => stuck.or_else(|| peer.deadline()),
+            Role::Ingress(peer) => peer.deadline(world),
+            Role::Probe(peer) => Some(peer.deadline()),
             Role::Leaving(leaving) => Some((leaving.until, "it did not close")),
         }
     }
@@ -185,7 +204,7 @@ impl Conn {
     pub fn recheck_ms(&self) -> Option<u64> {
         match &self.role {
             Role::Http(peer) => peer.sending_ms(),
-            Role::Rtmp(_) | Role::Relay(_) | Role::Leaving(_) => None,
+            _ => None,
         }
     }
 

@@ -20,10 +20,11 @@ mod tests;
 mod viewers;
 
 use super::conn::{Conn, Role};
-use super::hub::StreamId;
+use super::hub::{Publisher, StreamId};
 use super::listing;
 use super::memory::Share;
 use super::mount;
+use super::relay::pull;
 use super::shared::Shared;
 use super::world::{Action, Timer, World};
 use crate::conf::{HlsOnError, HlsStorage, HlsVariant, Vhost};
@@ -254,6 +255,42 @@ pub fn begin(
     }))
 }
 
+/// Has a playlist be waited for before there is a publisher, unless one that has ended was not read to its end yet.
+pub fn open(
+    before: Option<Box<LiveHls>>,
+    place: (StreamId, &StreamName),
+    vhost: &Rc<Vhost>,
+    common: &mut Common,
+    mono_ms: u64,
+) -> Option<Box<LiveHls>> {
+    let read = |live: &LiveHls| match live.until {
+        Some(until) => {
+            let ended = until.saturating_sub(live.dispose_ms());
+            mono_ms.saturating_sub(ended) > live.hls.target_ms().saturating_mul(3)
+        }
+        None => false,
+    };
+    match before {
+        Some(live) if !read(&live) => Some(live),
+        _ => begin(None, place, vhost, common, mono_ms),
+    }
+}
+
+/// The stream whose playlist is asked for, on an edge to which nobody sends it.
+pub fn absent(world: &World, request: &Request) -> Option<(StreamName, Rc<Vhost>)> {
+    let asked = names::from_http(request.host.as_deref(), ("-", "-"), &request.query).ok()?;
+    let vhost = world.config.vhost(asked.name.vhost())?;
+    if !pull::by_hls(vhost) || request.method == Method::Head {
+        return None;
+    }
+    let hit = mount::matches(&vhost.hls.mount, &request.path)?;
+    let named = names::from_http(request.host.as_deref(), (hit.app?, hit.stream), &request.query).ok()?;
+    let name = named.name.with_vhost(&vhost.name).ok()?;
+    let live = world.hub.find(&name).and_then(|id| world.hub.get(id));
+    let here = live.is_some_and(|live| matches!(live.publisher, Publisher::Live(_)));
+    (!here).then(|| (name, vhost.clone()))
+}
+
 impl LiveHls {
     /// Takes the newest frame. True: those who wait have to be told.
     #[must_use]
@@ -387,13 +424,27 @@ impl LiveHls {
         let progress = self.hls.end(now(mono_ms));
         self.settle(&progress, name, mono_ms);
         self.queued = true;
-        let dispose = match self.vhost.hls.dispose_ms {
-            0 => LONGEST_DISPOSE_MS,
-            ms => ms.min(LONGEST_DISPOSE_MS),
-        };
-        let until = mono_ms.saturating_add(dispose);
+        let until = mono_ms.saturating_add(self.dispose_ms());
         self.until = Some(until);
         until
+    }
+
+    /// How long it stays when the stream is over.
+    fn dispose_ms(&self) -> u64 {
+        match self.vhost.hls.dispose_ms {
+            0 => LONGEST_DISPOSE_MS,
+            ms => ms.min(LONGEST_DISPOSE_MS),
+        }
+    }
+
+    /// Requests that wait.
+    pub fn awaited(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Forgets viewers who were not seen for too long.
+    pub fn sweep(&mut self, mono_ms: u64) {
+        self.viewers.sweep(self.hls.target_ms(), mono_ms);
     }
 
     /// When this goes, once the stream is over.
@@ -575,7 +626,10 @@ pub fn waited(conn: &mut Conn, world: &mut World) {
     let Role::Http(peer) = &mut conn.role else { return };
     if let Some(Errand::Waiting(wanted, _)) = peer.errand_done(world.now) {
         leave(world, &wanted, conn.id);
-        text(conn, world, &wanted, 503, "the next segment did not come in time");
+        let live = world.hub.get(wanted.stream).filter(|live| live.publisher == Publisher::Vacant);
+        let late = || (503, String::from("the next segment did not come in time"));
+        let (status, line) = live.map_or_else(late, |live| live.absence());
+        text(conn, world, &wanted, status, &line);
         world.mark(conn);
         resume(conn, world);
     }

@@ -9,6 +9,8 @@ use super::hooks::{self, Deed, Verdict, Who};
 use super::hub::{Live, Publisher, StreamId};
 use super::mount;
 use super::page;
+use super::relay::check;
+use super::relay::pull::Asked as Wanted;
 use super::rtmp::{KICKED, REPLACED, viewer_left};
 use super::viewer::Viewer;
 use super::world::{Action, Timer, World};
@@ -397,6 +399,12 @@ fn on_request(conn: &mut Conn, world: &mut World, request: &Request) {
 
 /// Streams that are live come first, then files, then streams that may become live.
 fn find(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, with_files: bool) {
+    if let Some((name, vhost)) = hls::absent(world, request) {
+        if is_denied(conn, world, request, cors, &vhost) {
+            return;
+        }
+        world.pull_hls(&name, &vhost, Wanted::of(&request.query, None));
+    }
     if let Some(wanted) = hls::route(world, request, conn.peer.ip(), cors) {
         let vhost = world.hub.get(wanted.stream()).map(|live| live.vhost.clone());
         if vhost.is_some_and(|vhost| is_denied(conn, world, request, cors, &vhost)) {
@@ -515,9 +523,9 @@ impl Tracks {
     }
 }
 
-/// Whether a hook is asked about a request, or has refused it; then the client waits, or is told.
+/// Whether a hook or an origin is asked about a request, or has refused it; then the client waits, or is told.
 fn is_asked(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, target: &Target) -> bool {
-    if !target.vhost.http_hooks.enabled {
+    if !target.vhost.http_hooks.enabled && !target.vhost.cluster.asks() {
         return false;
     }
     let mark = if request.query.is_empty() { "" } else { "?" };
@@ -531,7 +539,11 @@ fn is_asked(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, t
         tc_url: &format!("http://{host}/{}", target.name.app()),
         page: Some(request.page.as_deref().unwrap_or_default()),
     };
-    match hooks::may(world, Deed::Play, &who, &target.vhost) {
+    let verdict = match check::may(world, &who, &target.vhost) {
+        Verdict::Pass => hooks::may(world, Deed::Play, &who, &target.vhost),
+        verdict => verdict,
+    };
+    match verdict {
         Verdict::Pass => return false,
         Verdict::Wait(ticket) => {
             if let Role::Http(peer) = &mut conn.role {
@@ -591,7 +603,8 @@ fn live(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, targe
     let found = world.hub.find(name).and_then(|id| world.hub.get(id)).filter(|live| !live.ended);
     let remux = &vhost.http_remux;
     let absent = found.is_none_or(|live| live.publisher == Publisher::Vacant);
-    if absent && (remux.no_stream == NoStream::NotFound || request.method == Method::Head) {
+    let told = remux.no_stream == NoStream::NotFound && !vhost.cluster.remote;
+    if absent && (told || request.method == Method::Head) {
         return refuse(conn, world, request, cors, 404, &format!("nobody publishes {name}"));
     }
     let chunked = remux.chunked && request.minor > 0 && request.keep_alive;
@@ -613,6 +626,7 @@ fn live(conn: &mut Conn, world: &mut World, request: &Request, cors: Cors, targe
     let Some((stream, since)) = world.wait_for(name, vhost, conn.id) else {
         return refuse(conn, world, request, cors, 503, "there are too many streams");
     };
+    world.pull(stream, Some(conn.id), Wanted::of(&request.query, None));
     // From now on the connection is this viewer's alone, whatever proxy it comes through.
     conn.peer.set_ip(access::client_ip(world, conn.peer.ip(), request.forwarded.as_deref()));
     let transport = match &request.websocket {
@@ -735,10 +749,10 @@ pub fn timed_out(conn: &mut Conn, world: &mut World, why: &str) {
     let Role::Http(peer) = &mut conn.role else { return };
     match &peer.job {
         Job::Waiting { stream, answer, .. } => {
-            let name = world.hub.get(*stream).map(|live| live.name.to_string()).unwrap_or_default();
-            let line = format!("nobody publishes {name}");
-            access(&who, "GET", &answer.asked.path, "404", &answer.agent);
-            response::text(conn.out.buffer(), 404, &line, false, answer.cors, false);
+            let absence = world.hub.get(*stream).map(Live::absence);
+            let (status, line) = absence.unwrap_or_else(|| (404, String::from("the stream is gone")));
+            access(&who, "GET", &answer.asked.path, &status.to_string(), &answer.agent);
+            response::text(conn.out.buffer(), status, &line, false, answer.cors, false);
             world.complain("http", conn, &format!("waited in vain: {line}"));
         }
         Job::Idle { .. } if peer.requests.mid_head() => {

@@ -15,6 +15,7 @@ use super::hls::{self, LiveHls};
 use super::memory::{Level, Share, Used};
 use super::rate::Rate;
 use super::relay::Push;
+use super::relay::pull::Pull;
 use super::world::{Action, Timer, World};
 use crate::conf::{self, OnBusy, Vhost};
 use crate::media::cursor::{Filter, Join, Start};
@@ -58,6 +59,8 @@ pub enum Source {
     Peer(Id, IpAddr),
     /// The built-in demo.
     Demo,
+    /// The server that it is fetched from, by this connection.
+    Origin(Id),
 }
 
 /// The publisher's place.
@@ -94,6 +97,8 @@ pub struct Live {
     pub waiting: Vec<Id>,
     /// Where it is sent on to.
     pub pushes: Vec<Push>,
+    /// Where it is fetched from, while somebody wants it.
+    pub pull: Option<Box<Pull>>,
     /// The servers that it has come through, as its publisher says.
     pub via: Option<Box<str>>,
     /// It is over: viewers get what is left, then the end.
@@ -130,6 +135,7 @@ impl Live {
             fanout: Fanout::default(),
             waiting: Vec::new(),
             pushes: Vec::new(),
+            pull: None,
             via: None,
             ended: false,
             since: 0,
@@ -326,7 +332,11 @@ impl Live {
 
     fn idle(&self) -> bool {
         let nobody = self.fanout.is_empty() && self.waiting.is_empty();
-        self.publisher == Publisher::Vacant && nobody && self.hls.is_none()
+        self.publisher == Publisher::Vacant
+            && nobody
+            && self.hls.is_none()
+            && self.pull.is_none()
+            && !self.is_applied_for()
     }
 }
 
@@ -453,7 +463,7 @@ impl Hub {
         self.streams.is_empty()
     }
 
-    fn entry(&mut self, name: &StreamName, vhost: &Rc<Vhost>) -> Option<StreamId> {
+    pub(super) fn entry(&mut self, name: &StreamName, vhost: &Rc<Vhost>) -> Option<StreamId> {
         if let Some(id) = self.find(name) {
             return Some(id);
         }
@@ -541,7 +551,7 @@ impl World {
         let id = self.hub.entry(name, vhost).ok_or("there are too many streams")?;
         let now = self.now;
         let live = self.hub.get_mut(id).ok_or("the stream is gone")?;
-        if let Publisher::Live(Source::Peer(old, _)) = live.publisher {
+        if let Publisher::Live(Source::Peer(old, _) | Source::Origin(old)) = live.publisher {
             self.actions.push_back(Action::Evict(old));
         }
         if live.publisher == Publisher::Vacant {
@@ -576,6 +586,9 @@ impl World {
             self.actions.push_back(Action::Hls(id));
         }
         live.dvr.iter_mut().for_each(|dvr| dvr.pause(&self.dvr, now));
+        if live.pushes.iter().any(|push| push.origin.is_some()) {
+            self.actions.push_back(Action::Send(id));
+        }
         self.timers.set(Timer::Stream(id), until);
         self.look_at_programs();
         self.check_stream(id);
@@ -609,7 +622,8 @@ impl World {
         if live.feed_hls(now) {
             self.actions.push_back(Action::Hls(id));
         }
-        if let (Source::Peer(peer, _), Some(why)) = (by, live.hls.as_mut().and_then(|hls| hls.take_verdict()))
+        if let (Source::Peer(peer, _) | Source::Origin(peer), Some(why)) =
+            (by, live.hls.as_mut().and_then(|hls| hls.take_verdict()))
         {
             self.actions.push_back(Action::Dismiss(peer, why));
         }
@@ -756,6 +770,7 @@ impl World {
             self.timers.clear(Timer::Stream(id));
             self.timers.clear(Timer::Tick(id));
             self.timers.clear(Timer::Forward(id));
+            self.timers.clear(Timer::Pull(id));
             self.batches.forget((id.number(), None));
             self.hub.remove(id);
         }

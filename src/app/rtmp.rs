@@ -3,7 +3,9 @@
 use super::access::Refusal;
 use super::conn::{Conn, Role, amount};
 use super::hooks::{self, Deed, Verdict, Who};
-use super::hub::{Source, StreamId};
+use super::hub::{Live, Source, StreamId};
+use super::relay::check;
+use super::relay::pull::Asked;
 use super::viewer::Viewer;
 use super::world::{Timer, World};
 use crate::conf::{Act, NoStream, Vhost};
@@ -39,6 +41,13 @@ enum Job {
     /// `agent`: what it calls itself, for its first line in the log.
     None {
         since: u64,
+        agent: Agent,
+    },
+    /// An origin is asked whether this may be published (an edge); `name` as sent.
+    Applying {
+        msid: u32,
+        name: Box<str>,
+        until: u64,
         agent: Agent,
     },
     Publishing {
@@ -135,7 +144,9 @@ impl RtmpPeer {
 
     fn take_agent(&mut self) -> Box<str> {
         let agent = match &mut self.job {
-            Job::None { agent, .. } | Job::Waiting { agent, .. } => agent.take(),
+            Job::None { agent, .. } | Job::Applying { agent, .. } | Job::Waiting { agent, .. } => {
+                agent.take()
+            }
             Job::Publishing { .. } | Job::Playing(_) | Job::Asking(_) => None,
         };
         agent.unwrap_or_else(|| "-".into())
@@ -149,7 +160,7 @@ impl RtmpPeer {
     /// The stream that it publishes, watches or waits for.
     pub fn stream(&self) -> Option<StreamId> {
         match &self.job {
-            Job::None { .. } | Job::Asking(_) => None,
+            Job::None { .. } | Job::Applying { .. } | Job::Asking(_) => None,
             Job::Publishing { stream, .. } | Job::Waiting { stream, .. } => Some(*stream),
             Job::Playing(viewer) => Some(viewer.stream),
         }
@@ -209,6 +220,7 @@ impl RtmpPeer {
                     }
                 })
             }
+            Job::Applying { until, .. } => Some((*until, "the origin gave no answer")),
             Job::Waiting { deadline, .. } => Some((*deadline, "the stream did not start")),
             // The question has a deadline of its own.
             Job::Playing(_) | Job::Asking(_) => None,
@@ -219,6 +231,7 @@ impl RtmpPeer {
     pub fn drop_job(&mut self, world: &mut World, id: Id, who: &str, sent: u64, why: &str) {
         match std::mem::replace(&mut self.job, Job::idle(world.now)) {
             Job::None { .. } | Job::Asking(_) => {}
+            Job::Applying { .. } => world.withdraw(id),
             Job::Publishing { stream, by, since, received_before, .. } => {
                 let name = world.hub.get(stream).map(|live| live.name.to_string()).unwrap_or_default();
                 let bytes = self.session.received().saturating_sub(received_before);
@@ -376,14 +389,15 @@ pub fn decided(conn: &mut Conn, world: &mut World, ticket: u32) {
     input(conn, world, &rest);
 }
 
-/// Whether a hook is asked about a command, or has refused it; then the client waits, or is told.
+/// Whether a hook or an origin is asked about a command, or has refused it; then the client waits, or is told.
 fn is_asked(conn: &mut Conn, world: &mut World, command: Command, stream: &str) -> bool {
     let Role::Rtmp(peer) = &mut conn.role else { return false };
     let Ok((request, vhost)) = resolve(peer, world, stream) else { return false };
     let ip = conn.peer.ip();
     let deed = if matches!(command, Command::Play { .. }) { Deed::Play } else { Deed::Publish };
     // Nobody needs to be asked about one who cannot have the name.
-    if !vhost.http_hooks.enabled
+    let checked = vhost.cluster.asks() && !matches!(command, Command::FcPublish { .. });
+    if !vhost.http_hooks.enabled && !checked
         || deed == Deed::Publish && world.may_publish(&request.name, &vhost, ip).is_err()
     {
         return false;
@@ -397,7 +411,12 @@ fn is_asked(conn: &mut Conn, world: &mut World, command: Command, stream: &str) 
         tc_url: peer.tc_url(),
         page: None,
     };
-    let refusal = match hooks::may(world, deed, &who, &vhost) {
+    let verdict = if checked { check::may(world, &who, &vhost) } else { Verdict::Pass };
+    let verdict = match verdict {
+        Verdict::Pass => hooks::may(world, deed, &who, &vhost),
+        verdict => verdict,
+    };
+    let refusal = match verdict {
         Verdict::Pass => return false,
         Verdict::Wait(ticket) => {
             wait(conn, ticket, Then::Stream(command, stream.to_owned()));
@@ -523,11 +542,64 @@ fn is_denied(conn: &mut Conn, world: &mut World, act: Act, msid: u32, stream: &s
 }
 
 fn on_publish(conn: &mut Conn, world: &mut World, msid: u32, stream: &str) {
-    if is_denied(conn, world, Act::Publish, msid, stream)
-        || is_asked(conn, world, Command::Publish { msid }, stream)
+    if !is_denied(conn, world, Act::Publish, msid, stream)
+        && !is_asked(conn, world, Command::Publish { msid }, stream)
+        && !applies(conn, world, msid, stream)
     {
-        return;
+        publish(conn, world, msid, stream);
     }
+}
+
+/// Whether an origin is to say first whether this may be published, or cannot be asked, which the peer is told.
+fn applies(conn: &mut Conn, world: &mut World, msid: u32, stream: &str) -> bool {
+    let Role::Rtmp(peer) = &mut conn.role else { return false };
+    let Ok((request, vhost)) = resolve(peer, world, stream) else { return false };
+    let free = world.may_publish(&request.name, &vhost, conn.peer.ip()).is_ok();
+    if !vhost.cluster.remote || !free {
+        return false;
+    }
+    let via = peer.home.as_ref().and_then(|home| home.via.as_deref());
+    match world.apply(&request.name, &vhost, conn.id, Asked::of(&request.raw_params, via)) {
+        Ok(false) => false,
+        Ok(true) => {
+            let until = world.now.saturating_add(vhost.publish.firstpkt_timeout_ms);
+            let agent = Some(peer.take_agent());
+            peer.job = Job::Applying { msid, name: stream.into(), until, agent };
+            world.timers.set(Timer::Connection(conn.id), until);
+            true
+        }
+        Err(why) => {
+            refuse_publish(conn, world, (msid, stream), "NetStream.Publish.BadName", &why);
+            true
+        }
+    }
+}
+
+/// The origin has said whether the peer may publish.
+pub fn verdict(conn: &mut Conn, world: &mut World, refusal: Option<(Box<str>, Box<str>)>) {
+    let Role::Rtmp(peer) = &mut conn.role else { return };
+    let Job::Applying { msid, name, agent, .. } = &mut peer.job else { return };
+    let (msid, name, agent) = (*msid, std::mem::take(name), agent.take());
+    peer.job = Job::None { since: world.now, agent };
+    match refusal {
+        None => publish(conn, world, msid, &name),
+        Some((code, why)) => refuse_publish(conn, world, (msid, &name), &code, &why),
+    }
+    if !conn.publishes() {
+        world.withdraw(conn.id);
+    }
+    world.mark(conn);
+}
+
+fn refuse_publish(conn: &mut Conn, world: &mut World, (msid, stream): (u32, &str), code: &str, why: &str) {
+    let Role::Rtmp(peer) = &mut conn.role else { return };
+    peer.session.reject(msid, code, why, conn.out.buffer());
+    let name = printable(names::without_params(stream), QUOTED);
+    world.complain("rtmp", conn, &format!("publish of {name} refused: {why}"));
+    conn.finish(world, "publish refused");
+}
+
+fn publish(conn: &mut Conn, world: &mut World, msid: u32, stream: &str) {
     let Role::Rtmp(peer) = &mut conn.role else { return };
     let by = Source::Peer(conn.id, conn.peer.ip());
     let verdict = resolve(peer, world, stream).and_then(|(request, vhost)| {
@@ -548,13 +620,7 @@ fn on_publish(conn: &mut Conn, world: &mut World, msid: u32, stream: &str) {
             log::info!(target: "rtmp", "{} {}: publisher of {name} came ({agent})", conn.tag(), conn.peer);
         }
         Err(why) => {
-            peer.session.reject(msid, "NetStream.Publish.BadName", &why, conn.out.buffer());
-            world.complain(
-                "rtmp",
-                conn,
-                &format!("publish of {} refused: {why}", printable(names::without_params(stream), QUOTED)),
-            );
-            conn.finish(world, "publish refused");
+            refuse_publish(conn, world, (msid, stream), "NetStream.Publish.BadName", &why);
         }
     }
 }
@@ -572,10 +638,13 @@ fn on_play(conn: &mut Conn, world: &mut World, msid: u32, stream: &str, until_ms
             return Err(why.to_owned());
         }
         let found = world.hub.find(&request.name).and_then(|id| world.hub.get(id));
-        if vhost.play.no_stream == NoStream::NotFound && found.is_none_or(|live| live.ended) {
+        let edge = vhost.cluster.remote;
+        if vhost.play.no_stream == NoStream::NotFound && !edge && found.is_none_or(|live| live.ended) {
             return Err(format!("nobody publishes {}", request.name));
         }
         let place = world.wait_for(&request.name, &vhost, conn.id).ok_or("there are too many streams")?;
+        let via = peer.home.as_ref().and_then(|home| home.via.as_deref());
+        world.pull(place.0, Some(conn.id), Asked::of(&request.raw_params, via));
         Ok((place, vhost.play.no_stream_wait_ms))
     });
     match waiting {
@@ -672,7 +741,7 @@ pub fn send_away(conn: &mut Conn, world: &mut World) -> bool {
 pub fn replaced(conn: &mut Conn, world: &mut World) {
     let asked = send_away(conn, world);
     let Role::Rtmp(peer) = &conn.role else { return };
-    if let Job::Publishing { .. } | Job::Waiting { .. } | Job::Asking(_) = peer.job {
+    if let Job::Publishing { .. } | Job::Applying { .. } | Job::Waiting { .. } | Job::Asking(_) = peer.job {
         conn.drop_job(world, REPLACED);
         if !asked {
             world.close(conn, REPLACED);
@@ -704,6 +773,10 @@ pub fn kick(conn: &mut Conn, world: &mut World) {
             let msid = *msid;
             peer.session.reject(msid, "NetStream.Play.Failed", why, conn.out.buffer());
         }
+        Job::Applying { msid, .. } => {
+            let msid = *msid;
+            peer.session.reject(msid, "NetStream.Publish.Denied", why, conn.out.buffer());
+        }
         Job::Playing(_) => peer.session.end("NetStream.Play.Stop", why, conn.out.buffer()),
         Job::None { .. } | Job::Asking(_) => {}
     }
@@ -723,13 +796,20 @@ pub fn dismiss(conn: &mut Conn, world: &mut World, why: &str) {
 /// The peer has run out of time.
 pub fn timed_out(conn: &mut Conn, world: &mut World, why: &str) {
     let Role::Rtmp(peer) = &mut conn.role else { return };
-    if let Job::Waiting { msid, name, .. } = &peer.job {
+    if let Job::Waiting { stream, msid, name, .. } = &peer.job {
         let (msid, name) = (*msid, printable(names::without_params(name), QUOTED));
-        let text = format!("nobody publishes {name}");
+        let text = match world.hub.get(*stream).map(Live::absence) {
+            Some((502, text)) => text,
+            _ => format!("nobody publishes {name}"),
+        };
         peer.session.reject(msid, "NetStream.Play.StreamNotFound", &text, conn.out.buffer());
         world.complain("rtmp", conn, &format!("waited in vain: {text}"));
         conn.finish(world, why);
         return;
+    }
+    if let Job::Applying { msid, name, .. } = &peer.job {
+        let (msid, name) = (*msid, name.clone());
+        return refuse_publish(conn, world, (msid, &name), "NetStream.Publish.Failed", why);
     }
     if peer.home.is_none() {
         world.complain("rtmp", conn, &why);

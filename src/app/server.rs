@@ -33,7 +33,7 @@ use super::hls;
 use super::hooks as asking;
 use super::http::{self, HttpPeer};
 use super::quiet::Quiet;
-use super::relay::peer as destination;
+use super::relay::{check, ingress, peer as destination};
 use super::rtmp::{self, RtmpPeer};
 use super::viewer::{Flushed, Out, flush};
 use super::world::{Action, Timer, World};
@@ -506,6 +506,7 @@ impl Server {
                 Timer::Forward(stream) => self.on_forward(stream),
                 Timer::Programs => self.on_programs(),
                 Timer::Files => files::forget(&mut self.world),
+                Timer::Pull(stream) => self.on_pull(stream),
             }
         }
     }
@@ -523,7 +524,8 @@ impl Server {
                 match &conn.role {
                     Role::Rtmp(_) => rtmp::timed_out(conn, &mut self.world, why),
                     Role::Http(_) => http::timed_out(conn, &mut self.world, why),
-                    Role::Relay(_) | Role::Leaving(_) => self.world.close(conn, why),
+                    Role::Ingress(_) => ingress::timed_out(conn, &mut self.world, why),
+                    Role::Relay(_) | Role::Probe(_) | Role::Leaving(_) => self.world.close(conn, why),
                 }
             }
             None => {
@@ -548,18 +550,28 @@ impl Server {
     fn on_actions(&mut self) {
         while let Some(action) = self.world.actions.pop_front() {
             match action {
-                Action::Evict(id) => {
-                    if let Some(conn) = self.conns.get_mut(id) {
-                        rtmp::evict(conn, &mut self.world);
+                Action::Evict(id) => match self.conns.get_mut(id) {
+                    Some(conn) if matches!(conn.role, Role::Ingress(_)) => {
+                        ingress::dismiss(conn, &mut self.world, "somebody publishes it here");
                     }
-                }
-                Action::Dismiss(id, why) => match self.conns.get_mut(id) {
-                    Some(conn) if matches!(conn.role, Role::Relay(_)) => {
-                        destination::dismiss(conn, &mut self.world, &why);
-                    }
-                    Some(conn) => rtmp::dismiss(conn, &mut self.world, &why),
+                    Some(conn) => rtmp::evict(conn, &mut self.world),
                     None => {}
                 },
+                Action::Dismiss(id, why) => {
+                    let Some(conn) = self.conns.get_mut(id) else { continue };
+                    match conn.role {
+                        Role::Relay(_) => destination::dismiss(conn, &mut self.world, &why),
+                        Role::Ingress(_) => ingress::dismiss(conn, &mut self.world, &why),
+                        _ => rtmp::dismiss(conn, &mut self.world, &why),
+                    }
+                }
+                Action::Check(client) => self.on_check(client),
+                Action::Verdict(id, refusal) => {
+                    if let Some(conn) = self.conns.get_mut(id) {
+                        rtmp::verdict(conn, &mut self.world, refusal);
+                    }
+                }
+                Action::Absent(stream, all) => self.on_absent(stream, all),
                 Action::Resume(id) => {
                     if let Some(conn) = self.conns.get_mut(id) {
                         http::resume(conn, &mut self.world);
@@ -582,7 +594,7 @@ impl Server {
                                 Role::Rtmp(_) => rtmp::start_viewer(conn, &mut self.world),
                                 Role::Http(_) => http::start_viewer(conn, &mut self.world),
                                 Role::Relay(_) => destination::start_viewer(conn, &mut self.world),
-                                Role::Leaving(_) => {}
+                                Role::Ingress(_) | Role::Probe(_) | Role::Leaving(_) => {}
                             }
                         }
                     }
@@ -639,6 +651,7 @@ impl Server {
             asking::closed(&mut self.world, &conn);
             self.world.timers.clear(Timer::Connection(id));
             self.world.pages.remove(&id);
+            self.world.relays.checks.remove(&id);
             self.poll.deregister(conn.socket.source());
             log::debug!(target: "server", "{} {}: closed: {why}", conn.tag(), conn.peer);
         }
@@ -700,6 +713,8 @@ fn read_conn(conn: &mut Conn, world: &mut World, scratch: &mut [u8]) {
                     Role::Rtmp(_) => rtmp::input(conn, world, bytes),
                     Role::Http(_) => http::input(conn, world, bytes),
                     Role::Relay(_) => destination::input(conn, world, bytes),
+                    Role::Ingress(_) => ingress::input(conn, world, bytes),
+                    Role::Probe(_) => check::input(conn, world, bytes),
                     Role::Leaving(_) => {}
                 }
                 if !conn.socket.readable {
@@ -744,7 +759,10 @@ fn write_conn(conn: &mut Conn, world: &mut World) {
     world.sent = world.sent.saturating_add(sent);
     world.api.skips += u64::from(skips(conn).saturating_sub(skips_before));
     match flushed {
-        Flushed::Done if conn.out.is_empty() => http::flushed(conn, world),
+        Flushed::Done if conn.out.is_empty() => match conn.role {
+            Role::Relay(_) => destination::flushed(conn, world),
+            _ => http::flushed(conn, world),
+        },
         Flushed::Done => {}
         Flushed::Blocked => conn.blocked(world),
         Flushed::Again => world.mark(conn),

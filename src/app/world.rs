@@ -48,6 +48,8 @@ pub enum Timer {
     Programs,
     /// What files took that nobody has asked for of late is to be let go of.
     Files,
+    /// Look after the fetching of this stream.
+    Pull(StreamId),
 }
 
 /// Something for the loop to do to other connections once the present one is done with.
@@ -65,7 +67,13 @@ pub enum Action {
     Hls(StreamId),
     /// The stream is over: its viewers get what is left, then the end.
     End(StreamId),
-    /// This publisher, or this destination of a stream, has to go, for this reason.
+    /// The stream is not to be had: those who wait for it and want to know are told; all of them, if so said.
+    Absent(StreamId, bool),
+    /// An origin is to be asked about this client.
+    Check(Id),
+    /// An origin lets this connection publish, or does not: the code and words for it.
+    Verdict(Id, Option<(Box<str>, Box<str>)>),
+    /// This publisher, or this destination or origin of a stream, has to go, for this reason.
     Dismiss(Id, String),
     /// This connection's last answer is written; it may have asked on meanwhile.
     Resume(Id),

@@ -1,5 +1,6 @@
 //! Tree to typed configuration, by the table of directives; every mistake on the way is reported.
 
+mod cluster;
 mod dvr;
 mod guard;
 mod hls;
@@ -325,7 +326,7 @@ impl<'a> Checker<'a, '_, '_, '_> {
     /// A directive that is not in the table for this place.
     fn foreign(&mut self, context: Context, node: &Node<'_>) {
         let name = clip(node.name.text);
-        if let Some(why) = srs::reason(context, node.name.text).filter(|_| srs::has(context, node)) {
+        if let Some(why) = srs::reason(context, node.name.text) {
             if !srs::is_quiet(node) {
                 self.reports.warn(node.name.span, srs::no_effect(&name, why), None);
             }
@@ -337,7 +338,7 @@ impl<'a> Checker<'a, '_, '_, '_> {
         };
         let (hint, help) = match self.reports.is_full() {
             true => (String::new(), None),
-            false => hint(context, node.name.text),
+            false => hint(context, node),
         };
         let message = format!("unknown directive `{name}`{place}{hint}");
         self.reports.error(node.name.span, message, help);
@@ -375,9 +376,12 @@ fn break_in(context: Context, node: &Node<'_>) -> Option<(usize, bool)> {
     })
 }
 
-/// What to tell about an unknown `name`: the end of the message, and perhaps more help.
-fn hint(context: Context, name: &str) -> (String, Option<String>) {
-    let stands = |&c: &Context| c != context && (schema::find(c, name).is_some() || srs::knows(c, name));
+/// What to tell about an unknown directive: the end of the message, and perhaps more help.
+fn hint(context: Context, node: &Node<'_>) -> (String, Option<String>) {
+    let name = node.name.text;
+    let fits = |d: &Directive| node.block.is_none() || d.kind.is_block();
+    let stands =
+        |&c: &Context| c != context && (schema::find(c, name).is_some_and(fits) || srs::knows(c, name));
     if let Some(advice) = srs::advice(name) {
         return (String::new(), Some(advice));
     }

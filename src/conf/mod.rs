@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod cluster;
 mod compat;
 #[cfg(test)]
 mod corpus_tests;
@@ -40,6 +41,7 @@ use env::Environment;
 use error::{Reports, Span};
 use source::{Source, Sources};
 
+pub use cluster::Cluster;
 pub use effective::{Block, Effective, Origin, Setting};
 pub use error::{ConfError, MAX_REPORTS, Severity, Warning};
 pub use guard::{Act, HttpApi, Refer, Rule, Security};

@@ -56,6 +56,8 @@ pub enum Context {
     Heartbeat,
     /// `vhost NAME { forward { } }`.
     Forward,
+    /// `vhost NAME { cluster { } }`.
+    Cluster,
     /// `vhost NAME { ingest ID { } }`.
     Ingest,
     /// `vhost NAME { ingest ID { input { } } }`.
@@ -70,7 +72,7 @@ pub enum Context {
 
 impl Context {
     /// All of them.
-    pub const ALL: [Context; 22] = [
+    pub const ALL: [Context; 23] = [
         Context::Root,
         Context::HttpServer,
         Context::HttpApi,
@@ -88,6 +90,7 @@ impl Context {
         Context::HttpHooks,
         Context::Heartbeat,
         Context::Forward,
+        Context::Cluster,
         Context::Ingest,
         Context::Input,
         Context::Transcode,
@@ -115,6 +118,7 @@ impl Context {
             Context::HttpHooks => "http_hooks",
             Context::Heartbeat => "heartbeat",
             Context::Forward => "forward",
+            Context::Cluster => "cluster",
             Context::Ingest => "ingest",
             Context::Input => "input",
             Context::Transcode => "transcode",
@@ -198,6 +202,7 @@ pub fn directives(context: Context) -> &'static [Directive] {
         Context::HttpHooks => hooks::HOOKS,
         Context::Heartbeat => hooks::HEARTBEAT,
         Context::Forward => relay::FORWARD,
+        Context::Cluster => relay::CLUSTER,
         Context::Ingest => process::INGEST,
         Context::Input => process::INPUT,
         Context::Transcode => process::TRANSCODE,
@@ -642,6 +647,14 @@ static VHOST: &[Directive] = &lean([
         kind: Kind::Block(Context::Forward),
         default: "(absent)",
         docs: "Servers that every published stream is sent on to.",
+        set: nothing,
+    },
+    Directive {
+        name: "cluster",
+        aliases: &[],
+        kind: Kind::Block(Context::Cluster),
+        default: "(absent)",
+        docs: "Whether the vhost has its streams from other servers (an edge).",
         set: nothing,
     },
     Directive {

@@ -57,9 +57,14 @@ static KNOWN: &[(&str, &[(Context, &str)])] = &[
     ("streams go to each `destination`; nobody is asked for more", &[(Context::Forward, "backend")]),
     ("times are the encoder's, as with `on`", &[(Context::Hls, "hls_dts_directly")]),
     ("16 KiB of the answer are read, and nothing is kept", &[(Context::Hls, "hls_nb_notify")]),
+    ("edges ask by RTMP alone", &[(Context::Cluster, "follow_client protocol")]),
     (
-        "edges are not built in",
-        &[(Context::Vhost, "cluster debug_srs_upnode mode origin token_traverse vhost")],
+        "origins do not ask each other; give an edge all of them",
+        &[(Context::Cluster, "coworkers origin_cluster")],
+    ),
+    (
+        "an origin is told the name and version of this server in any case",
+        &[(Context::Cluster, "debug_srs_upnode")],
     ),
 ];
 
@@ -74,11 +79,11 @@ static QUIET: &[(&str, &str)] = &[
     (
         "off",
         "allow_query allow_update asprocess atc atc_auto env_only is_full mix_correct mr ports query_latest_version \
-         reduce_sequence_header token_traverse",
+         reduce_sequence_header follow_client origin_cluster",
     ),
-    ("on", "empty_ip_ok hls_dts_directly parse_sps try_annexb_first"),
+    ("on", "debug_srs_upnode empty_ip_ok hls_dts_directly parse_sps try_annexb_first"),
     ("0", "kickoff_for_idle send_min_interval"),
-    ("local", "mode"),
+    ("rtmp", "protocol"),
 ];
 
 fn lists(names: &str, name: &str) -> bool {
@@ -89,10 +94,6 @@ fn lists(names: &str, name: &str) -> bool {
 static INSIDE: &[(&str, &str)] = &[
     ("stats", "network disk"),
     ("stream_caster", "caster output rtp_port_min rtp_port_max"),
-    (
-        "cluster",
-        "mode origin token_traverse debug_srs_upnode origin_cluster coworkers protocol follow_client",
-    ),
     ("hds", "hds_fragment hds_window hds_path"),
     ("dash", "dash_fragment dash_update_period dash_timeshift dash_path dash_mpd_file"),
     ("bandcheck", "key limit_kbps"),
@@ -138,12 +139,6 @@ pub(super) fn no_effect(name: &str, why: &str) -> String {
 /// Whether SRS has `name` in `context`.
 pub(super) fn knows(context: Context, name: &str) -> bool {
     reason(context, name).is_some()
-}
-
-/// Whether SRS has the directive `node` in `context`. The `vhost` of an edge, which older files write into
-/// the vhost itself, has no block: with one, it is another vhost after a forgotten `}`.
-pub(super) fn has(context: Context, node: &Node<'_>) -> bool {
-    knows(context, node.name.text) && (context.name() != node.name.text || node.block.is_none())
 }
 
 /// What to tell who brings the directive `name` from elsewhere.

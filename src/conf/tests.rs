@@ -290,6 +290,7 @@ fn within(context: Context, text: &str) -> String {
         }
         Context::Refer => format!("vhost v {{ refer {{ {text} all a.b; }} }}"),
         Context::Forward => format!("vhost v {{ forward {{ {text} destination ::1; }} }}"),
+        Context::Cluster => format!("vhost v {{ cluster {{ {text} origin ::2; }} }}"),
         _ => format!("vhost v {{ {} {{ {text} }} }}", context.name()),
     }
 }
@@ -419,9 +420,12 @@ fn files_are_served_only_where_a_file_says_so() {
 }
 
 #[test]
-fn the_vhost_of_an_old_edge_is_known_but_a_vhost_in_a_vhost_is_a_missing_brace() {
-    let (_, warnings) = warned("vhost a { mode remote; origin 1.2.3.4; vhost b; }");
-    assert_eq!(warnings, ["1:11: `cluster` has no effect because edges are not built in"]);
+fn an_edge_of_old_is_read_but_a_vhost_in_a_vhost_is_a_missing_brace() {
+    let (c, warnings) = warned("vhost a { mode remote; origin 1.2.3.4; vhost b; }");
+    assert_eq!(warnings.len(), 3);
+    assert_eq!(warnings[0], "1:11: `mode` now stands in `cluster`, as `cluster { mode …; }`");
+    let cluster = &first(&c).cluster;
+    assert!(cluster.remote && cluster.origins == ["1.2.3.4:1935"] && cluster.vhost == "b");
     let errors = load("t", "vhost a { play { }\nvhost b { }").unwrap_err();
     assert_eq!(
         lines(&errors),
@@ -430,6 +434,40 @@ fn the_vhost_of_an_old_edge_is_known_but_a_vhost_in_a_vhost_is_a_missing_brace()
             "2:1: unknown directive `vhost` in `vhost`; it belongs outside all blocks",
         ]
     );
+}
+
+#[test]
+fn an_edge_needs_an_origin_that_is_another_server() {
+    let (c, warnings) = warned(
+        "listen 1935 10.0.0.1:1936; vhost a { cluster { mode remote; origin a.b [::1]:1936 1.2.3.4; } } \
+         vhost b { cluster { mode local; } }",
+    );
+    assert!(warnings.is_empty() && !c.vhosts[1].cluster.remote, "{warnings:?}");
+    let cluster = &first(&c).cluster;
+    assert_eq!(cluster.origins, ["a.b:1935", "[::1]:1936", "1.2.3.4:1935"]);
+    let after = |origin| cluster.after(origin).unwrap();
+    assert_eq!(
+        (after("a.b:1935"), after("1.2.3.4:1935"), after("x")),
+        ("[::1]:1936", "a.b:1935", "a.b:1935")
+    );
+    let none = load("t", "vhost a { } vhost b { cluster { mode remote; } }").unwrap_err();
+    assert_eq!(lines(&none), ["1:38: `mode remote` needs an `origin`"]);
+    assert!(none[0].help.as_deref().unwrap().contains("add `origin HOST:PORT;`"));
+    for own in ["127.0.0.1", "[::1]", "LOCALHOST:1935", "0.0.0.0", "10.0.0.1:1936"] {
+        let text =
+            format!("listen 1935 10.0.0.1:1936; vhost a {{ cluster {{ mode remote; origin {own}; }} }}");
+        let (_, warnings) = warned(&text);
+        assert!(warnings.len() == 1 && warnings[0].contains("is this server itself"), "{own}: {warnings:?}");
+    }
+    let text = "http_server { enabled on; } vhost a { hls { enabled on; } cluster { mode remote; token_traverse on; origin o; } }";
+    let (c, warnings) = warned(text);
+    assert!(
+        warnings.len() == 1 && warnings[0].contains("`hls` is off with `token_traverse`"),
+        "{warnings:?}"
+    );
+    assert!(!first(&c).hls.enabled && first(&c).cluster.asks());
+    let back = "vhost a { cluster { mode remote; origin o; } forward { enabled on; destination p o; } }";
+    assert!(lines(&load("t", back).unwrap_err())[0].contains("send the streams back"));
 }
 
 #[test]
@@ -717,7 +755,7 @@ fn a_missing_brace_is_found() {
         lines(&errors),
         [
             "1:9: the block opened here has no `}`",
-            "4:2: unknown directive `publish` in `play`; it belongs in `vhost` or in `refer` or in `exec`",
+            "4:2: unknown directive `publish` in `play`; it belongs in `vhost`",
             "6:1: unknown directive `listen` in `vhost`; it belongs outside all blocks or in `http_server` or in \
              `http_api`",
         ]

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 
+use super::cluster::{BLANK_CLUSTER, Cluster};
 use super::guard::{BLANK_API, BLANK_REFER, BLANK_SECURITY, HttpApi, Refer, Security};
 use super::hooks::{BLANK_HEARTBEAT, BLANK_HOOKS, Heartbeat, HttpHooks};
 use super::process::{BLANK_EXEC, Exec, FfLog, Job, Open};
@@ -181,6 +182,8 @@ pub struct Vhost {
     pub http_hooks: HttpHooks,
     /// `forward { }`.
     pub forward: Forward,
+    /// `cluster { }`.
+    pub cluster: Cluster,
     /// `ingest ID { }` and `transcode SCOPE { }`, those that are enabled.
     pub jobs: Vec<Job>,
     /// `exec { }`.
@@ -622,6 +625,7 @@ const BLANK_VHOST: Vhost = Vhost {
     refer: BLANK_REFER,
     http_hooks: BLANK_HOOKS,
     forward: Forward { enabled: false, destinations: Vec::new() },
+    cluster: BLANK_CLUSTER,
     jobs: Vec::new(),
     exec: BLANK_EXEC,
 };

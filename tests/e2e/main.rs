@@ -15,6 +15,7 @@ mod cli;
 mod containers;
 mod cross;
 mod dvr;
+mod edge;
 mod ffmpeg;
 mod files;
 mod fmp4;

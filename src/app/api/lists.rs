@@ -34,7 +34,7 @@ fn page(query: &str) -> (usize, usize) {
 
 /// Those who publish, watch or wait for a stream on a connection of their own, so not by HLS.
 fn people(live: &Live) -> usize {
-    let publisher = matches!(live.publisher, Publisher::Live(Source::Peer(..)));
+    let publisher = matches!(live.publisher, Publisher::Live(Source::Peer(..) | Source::Origin(_)));
     live.watchers() + live.waiting.len() + usize::from(publisher)
 }
 
@@ -161,7 +161,9 @@ fn stream(json: &mut Json, view: &View<'_>, id: StreamId, live: &Live) {
     json.open("publish");
     json.put("active", &matches!(live.publisher, Publisher::Live(_)));
     let publisher = match live.publisher {
-        Publisher::Live(Source::Peer(id, _)) => view.conns.get(id).map(|conn| conn.serial.to_string()),
+        Publisher::Live(Source::Peer(id, _) | Source::Origin(id)) => {
+            view.conns.get(id).map(|conn| conn.serial.to_string())
+        }
         Publisher::Live(Source::Demo) => Some(String::from("demo")),
         _ => None,
     };
@@ -227,6 +229,14 @@ fn ours_of_stream(json: &mut Json, live: &Live, now: u64) {
         json.close();
     }
     json.end();
+    if let Some(pull) = &live.pull {
+        json.open("edge");
+        json.text("origin", &pull.to);
+        json.text("state", pull.state.word());
+        json.put("tries", &pull.tries);
+        json.text("fault", &pull.fault);
+        json.close();
+    }
     json.put("audio_frames", &counters.audio);
     json.put("video_frames", &counters.video);
     json.put("keyframes", &counters.keys);
@@ -242,7 +252,11 @@ fn ours_of_stream(json: &mut Json, live: &Live, now: u64) {
 pub(super) fn clients(view: &View<'_>, id: Option<&str>, query: &str) -> Reply {
     let world = view.world;
     let mut json = begin(world, code::OK);
-    let busy = |conn: &Conn| conn.stream().is_some() && !matches!(conn.role, Role::Relay(_));
+    let busy = |conn: &Conn| match conn.role {
+        Role::Relay(_) => false,
+        Role::Ingress(_) => conn.publishes(),
+        _ => conn.stream().is_some(),
+    };
     if let Some(id) = id {
         let wanted = id.parse::<u64>().ok();
         let mut all = view.conns.iter().map(|(_, conn)| conn);
@@ -271,6 +285,7 @@ fn kind(conn: &Conn, publishes: bool) -> &'static str {
     match (&conn.role, container) {
         (Role::Rtmp(_), _) if publishes => "fmle-publish",
         (Role::Rtmp(_), _) => "rtmp-play",
+        (Role::Ingress(_), _) => "edge-pull",
         (_, Some(Container::Ts)) => "ts-play",
         (_, Some(Container::Aac)) => "aac-play",
         (_, Some(Container::Mp3)) => "mp3-play",
@@ -284,12 +299,15 @@ fn client(json: &mut Json, view: &View<'_>, conn: &Conn) {
     let world = view.world;
     let stream = conn.stream();
     let live = stream.and_then(|id| world.hub.get(id));
-    let publishes = live
-        .is_some_and(|live| matches!(live.publisher, Publisher::Live(Source::Peer(id, _)) if id == conn.id));
+    let publishes = live.is_some_and(|live| match live.publisher {
+        Publisher::Live(Source::Peer(id, _) | Source::Origin(id)) => id == conn.id,
+        _ => false,
+    });
     let name = live.map(|live| &live.name);
     let url = name.map(|name| format!("/{}/{}", name.app(), name.stream())).unwrap_or_default();
     let tc_url = match &conn.role {
         Role::Rtmp(peer) => peer.tc_url(),
+        Role::Ingress(peer) => peer.tc_url(),
         _ => "",
     };
     let id = conn.serial.to_string();

@@ -4,7 +4,7 @@
 //! as one.
 
 use super::{View, lists, system};
-use crate::app::hub::Publisher;
+use crate::app::hub::{Publisher, Source};
 use crate::app::json::Milli;
 use crate::net::{clock, sys};
 use std::fmt::{Display, Write};
@@ -12,12 +12,13 @@ use std::fmt::{Display, Write};
 pub(super) fn text(view: &View<'_>) -> String {
     let world = view.world;
     let live = |publisher: &Publisher| matches!(publisher, Publisher::Live(_));
-    let mut forwards = 0usize;
+    let (mut forwards, mut pulls) = (0usize, 0usize);
     let (mut publishers, mut viewers, mut hls, mut waiting) = (0usize, 0usize, 0usize, 0usize);
     for live_stream in world.hub.iter() {
         publishers += usize::from(live(&live_stream.publisher));
         viewers += live_stream.watchers();
         forwards += live_stream.forwards();
+        pulls += usize::from(matches!(live_stream.publisher, Publisher::Live(Source::Origin(_))));
         hls += live_stream.viewers().saturating_sub(live_stream.watchers());
         waiting += live_stream.waiting.len();
     }
@@ -38,6 +39,7 @@ pub(super) fn text(view: &View<'_>) -> String {
     one("runnel_hls_viewers", "gauge", "Viewers of HLS, as far as they can be told apart.", &hls);
     one("runnel_viewers_waiting", "gauge", "Viewers who wait for a stream to start.", &waiting);
     one("runnel_forwards", "gauge", "Destinations that streams are sent on to.", &forwards);
+    one("runnel_pulls", "gauge", "Streams that are fetched from an origin.", &pulls);
     one("runnel_received_bytes_total", "counter", "Bytes read from all connections.", &world.received);
     one("runnel_sent_bytes_total", "counter", "Bytes written to all connections.", &world.sent);
     let help = "Times that a viewer too slow was moved forward to a keyframe.";

@@ -1,4 +1,4 @@
-//! Streams sent on to other servers by RTMP (`forward`).
+//! Streams sent on to other servers by RTMP (`forward`); [`pull`] has those that are fetched from others.
 //!
 //! ```text
 //!             its moment            an address             it takes the stream
@@ -17,14 +17,21 @@
 //! this very server is not even called.
 //! Limit: a loop through a server that does not pass those numbers on (one that is not runnel) is not noticed.
 
+pub mod check;
+pub mod ingress;
 pub mod peer;
+pub mod pull;
 
-use super::hub::{Live, Publisher, StreamId};
+use self::pull::Asked;
+use super::hub::{Live, Publisher, Source, StreamId};
 use super::world::{Action, Timer, World};
+use crate::conf::Vhost;
 use crate::net::poll::Waker;
 use crate::net::resolver::{Answer, Resolver};
 use crate::net::slots::Id;
 use crate::net::sys;
+use crate::wire::names::StreamName;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// How long after its end a destination is tried again, in milliseconds,
@@ -58,6 +65,12 @@ pub struct Push {
     /// The end of the feed when the publisher came, until the first attempt: from there on nothing is missing.
     since: Option<u64>,
     told: Told,
+    /// Of an edge: the destination is an origin, and this is what the publisher has said.
+    pub origin: Option<Box<Asked>>,
+    /// Who may publish here if the origin takes the stream.
+    applicant: Option<Id>,
+    /// The origin takes it.
+    granted: bool,
 }
 
 /// Where a destination is.
@@ -98,6 +111,9 @@ impl Push {
             wanted: true,
             since: Some(since),
             told: Told::default(),
+            origin: None,
+            applicant: None,
+            granted: false,
         }
     }
 
@@ -140,6 +156,10 @@ pub struct Desk {
     /// This process among those that a stream comes through.
     number: Box<str>,
     resolver: Option<Resolver>,
+    /// Streams that were to be fetched from origins, and clients that they were asked about.
+    turns: usize,
+    /// Clients that an origin is asked about (`token_traverse`), or was.
+    pub checks: HashMap<Id, check::Check>,
     /// The server ends: nothing is tried again.
     stopped: bool,
     /// When the log was told of a loop.
@@ -151,7 +171,7 @@ impl Default for Desk {
         let mut number = [0; 8];
         sys::random(&mut number);
         let number = format!("{:016x}", u64::from_be_bytes(number)).into();
-        Desk { number, resolver: None, stopped: false, loop_told: None }
+        Desk { number, resolver: None, turns: 0, checks: HashMap::new(), stopped: false, loop_told: None }
     }
 }
 
@@ -191,11 +211,11 @@ impl Desk {
     /// Why not, in a sentence for the other server and the log.
     pub fn admits(&self, via: Option<&str>) -> Result<(), &'static str> {
         match via {
-            Some(via) if via.split(',').any(|number| *number == *self.number) => {
-                Err("this server sends out this stream itself: a loop of `forward`, remove one `destination`")
-            }
+            Some(via) if via.split(',').any(|number| *number == *self.number) => Err(
+                "this server sends out this stream itself: a loop of `forward` or `origin`, remove one of them",
+            ),
             Some(via) if via.len() > MAX_VIA => {
-                Err("the stream has come through too many servers: check their `forward`")
+                Err("the stream has come through too many servers: check their `forward` and `origin`")
             }
             _ => Ok(()),
         }
@@ -215,6 +235,11 @@ impl Live {
         self.pushes.iter().filter(|push| matches!(push.state, State::Playing(_))).count()
     }
 
+    /// Whether somebody waits for an origin's consent to publish it.
+    pub fn is_applied_for(&self) -> bool {
+        self.pushes.iter().any(|push| push.applicant.is_some())
+    }
+
     fn push_to(&mut self, to: &str) -> Option<&mut Push> {
         self.pushes.iter_mut().find(|push| *push.to == *to)
     }
@@ -227,20 +252,29 @@ impl World {
         let Some(live) = self.hub.get_mut(id) else { return };
         let vhost = live.vhost.clone();
         let wanted = vhost.forward.wanted();
-        if wanted.is_empty() && live.pushes.is_empty() {
+        let by_peer = matches!(live.publisher, Publisher::Live(Source::Peer(..)));
+        let edge = vhost.cluster.remote && !matches!(live.publisher, Publisher::Live(Source::Origin(_)));
+        if wanted.is_empty() && live.pushes.is_empty() && !(edge && by_peer) {
             return;
         }
         for push in &mut live.pushes {
-            push.wanted = wanted.iter().any(|to| **to == *push.to);
+            let list = if push.origin.is_some() { &vhost.cluster.origins } else { wanted };
+            let named = list.iter().any(|to| **to == *push.to);
+            push.wanted = named && (push.origin.is_none() || edge || push.applicant.is_some());
             if let Some(conn) = push.conn().filter(|_| !push.wanted) {
                 self.actions.push_back(Action::Dismiss(conn, String::from("it is no destination any more")));
             }
         }
         live.pushes.retain(|push| push.wanted || push.conn().is_some());
+        self.forward_next(id);
+        let Some(live) = self.hub.get_mut(id) else { return };
         if !matches!(live.publisher, Publisher::Live(_)) {
             return;
         }
         let since = live.stream.feed.end();
+        if edge && by_peer {
+            live.push_to_origin(now, since);
+        }
         for to in wanted {
             match live.push_to(to) {
                 None => live.pushes.push(Push::new(to, now, since)),
@@ -266,12 +300,15 @@ impl World {
     pub fn forward_over(&mut self, id: StreamId) {
         let Some(live) = self.hub.get_mut(id) else { return };
         for push in &live.pushes {
-            if let State::Calling(conn) = push.state {
+            if let State::Calling(conn) = push.state
+                && push.applicant.is_none()
+            {
                 self.actions.push_back(Action::Dismiss(conn, String::from("the stream is over")));
             }
         }
-        live.pushes.retain(|push| push.conn().is_some());
+        live.pushes.retain(|push| push.conn().is_some() || push.applicant.is_some());
         self.timers.clear(Timer::Forward(id));
+        self.forward_next(id);
     }
 
     /// The destinations of the stream that are to be called now.
@@ -282,7 +319,7 @@ impl World {
         let mut due = Vec::new();
         for push in &mut live.pushes {
             match push.state {
-                State::Due(_) if !published => push.state = State::Idle,
+                State::Due(_) if !published && push.applicant.is_none() => push.state = State::Idle,
                 State::Due(at) if at <= now => {
                     push.state = State::Finding;
                     due.push(push.to.clone());
@@ -323,10 +360,25 @@ impl World {
         let now = self.now;
         let stops = self.relays.stopped || self.replaced;
         let Some(live) = self.hub.get_mut(id) else { return };
-        let (name, publisher) = (live.name.clone(), live.publisher);
+        let (name, publisher, vhost) = (live.name.clone(), live.publisher, live.vhost.clone());
         let Some(push) = live.push_to(to) else { return };
+        let round = vhost.cluster.origins.len();
+        if push.origin.is_some() && push.left == 0 && push.wanted {
+            push.to = vhost.cluster.after(to).unwrap_or(to).into();
+        }
+        if let Some(applicant) = push.applicant.filter(|_| !stops) {
+            push.tries = push.tries.saturating_add(1);
+            push.state = State::Due(now.saturating_add(NEXT_MS));
+            if !push.wanted || push.left == 0 && push.tries as usize >= round {
+                let refusal = ("NetStream.Publish.Failed".into(), "the origin cannot be reached".into());
+                self.actions.push_back(Action::Verdict(applicant, Some(refusal)));
+            }
+            log::info!(target: "forward", "publish of {name} to {to} {line}");
+            return self.forward_next(id);
+        }
         if stops || !push.wanted || publisher == Publisher::Vacant {
-            live.pushes.retain(|push| *push.to != *to);
+            let gone = push.to.clone();
+            live.pushes.retain(|push| *push.to != *gone);
             return log::info!(target: "forward", "forward of {name} to {to} {line}");
         }
         if matches!(publisher, Publisher::Away(_)) {
@@ -353,6 +405,93 @@ impl World {
             );
         }
         self.forward_next(id);
+    }
+}
+
+#[cfg(test)]
+mod pull_tests;
+impl Live {
+    /// Has what is published at an edge go to an origin.
+    fn push_to_origin(&mut self, now: u64, since: u64) -> Option<&mut Push> {
+        if !self.pushes.iter().any(|push| push.origin.is_some() && push.wanted) {
+            let mut push = Push::new(self.vhost.cluster.origins.first()?, now, since);
+            push.origin = Some(Box::default());
+            self.pushes.push(push);
+        }
+        let push = self.pushes.iter_mut().find(|push| push.origin.is_some() && push.wanted)?;
+        match push.state {
+            State::Idle | State::Due(_) => (push.state, push.since) = (State::Due(now), Some(since)),
+            State::Calling(conn) if std::mem::take(&mut push.granted) => {
+                (push.since, push.applicant) = (Some(since), None);
+                self.waiting.push(conn);
+            }
+            _ => {}
+        }
+        Some(push)
+    }
+}
+
+impl World {
+    /// Asks an origin whether it takes what `conn` would publish; an [`Action::Verdict`] tells. False: it takes it already.
+    ///
+    /// # Errors
+    /// Why it cannot be asked.
+    pub fn apply(
+        &mut self,
+        name: &StreamName,
+        vhost: &Rc<Vhost>,
+        conn: Id,
+        asked: Asked,
+    ) -> Result<bool, String> {
+        let id = self.hub.entry(name, vhost).ok_or("there are too many streams")?;
+        let now = self.now;
+        let live = self.hub.get_mut(id).ok_or("the stream is gone")?;
+        live.vhost = vhost.clone();
+        let since = live.stream.feed.end();
+        let push = live.push_to_origin(now, since).ok_or("the edge has no origin")?;
+        match (push.state, push.applicant) {
+            (State::Playing(_), _) => return Ok(false),
+            (_, Some(_)) => return Err(String::from("somebody else is about to publish it")),
+            _ => {}
+        }
+        let asked = Asked { at_connect: vhost.cluster.token_traverse, ..asked };
+        (push.applicant, push.origin, push.tries) = (Some(conn), Some(Box::new(asked)), 0);
+        self.forward_next(id);
+        Ok(true)
+    }
+
+    /// An origin refuses what an edge sends it: who publishes here is told so.
+    pub fn push_refused(&mut self, id: StreamId, to: &str, code: &str, why: &str) {
+        let Some(live) = self.hub.get_mut(id) else { return };
+        let publisher = live.publisher;
+        let Some(push) = live.push_to(to).filter(|push| push.origin.is_some()) else { return };
+        let why = format!("the origin: {why}");
+        match (push.applicant, publisher) {
+            (Some(applicant), _) => {
+                let known = code.starts_with("NetStream.Publish.");
+                let code = if known { code } else { "NetStream.Publish.Denied" };
+                self.actions.push_back(Action::Verdict(applicant, Some((code.into(), why.into()))));
+            }
+            (None, Publisher::Live(Source::Peer(conn, _))) => {
+                self.actions.push_back(Action::Dismiss(conn, why));
+            }
+            _ => {}
+        }
+    }
+
+    /// Who was to publish has gone, or may not.
+    pub fn withdraw(&mut self, conn: Id) {
+        let of = |live: &Live| live.pushes.iter().any(|push| push.applicant == Some(conn));
+        let Some((id, _)) = self.hub.entries().find(|(_, live)| of(live)) else { return };
+        let Some(live) = self.hub.get_mut(id) else { return };
+        for push in live.pushes.iter_mut().filter(|push| push.applicant == Some(conn)) {
+            push.applicant = None;
+            if let Some(conn) = push.conn() {
+                self.actions.push_back(Action::Dismiss(conn, String::from("who was to publish has gone")));
+            }
+        }
+        live.pushes.retain(|push| push.conn().is_some() || push.origin.is_none());
+        self.reap(id);
     }
 }
 

@@ -6,23 +6,25 @@
 //! ```
 
 use super::State;
+use super::ingress::target;
+use super::pull::Asked;
 use crate::app::conn::{Conn, Role, amount};
-use crate::app::hub::{Live, StreamId};
+use crate::app::hub::{Live, Publisher, StreamId};
 use crate::app::viewer::Viewer;
-use crate::app::world::{Timer, World};
+use crate::app::world::{Action, Timer, World};
 use crate::media::cursor::Cursor;
 use crate::media::mux::{Format, MIN_PUBLISH_CHUNK};
 use crate::net::slots::Id;
 use crate::proto::rtmp::client::{ClientSession, Event, Mode, Target};
 use crate::proto::rtmp::handshake::Entropy;
 use crate::proto::rtmp::server::SessionError;
-use crate::wire::names::{DEFAULT_VHOST, printable};
+use crate::wire::names::printable;
 use std::rc::Rc;
 
 /// How long a destination may take from the first packet to its consent, in milliseconds.
 pub const CALL_MS: u64 = 10_000;
 /// Characters of its words that go into a log line.
-const QUOTED: usize = 200;
+pub(super) const QUOTED: usize = 200;
 
 #[derive(Debug)]
 enum Job {
@@ -55,19 +57,16 @@ impl RelayPeer {
         out: &mut Vec<u8>,
     ) -> RelayPeer {
         let (name, now) = (&live.name, world.now);
-        let port = to.rsplit_once(':').map_or("1935", |(_, port)| port);
-        let host = match name.vhost() {
-            DEFAULT_VHOST => to.to_string(),
-            vhost => format!("{vhost}:{port}"),
+        let origin = live.pushes.iter().find(|push| push.to == *to).and_then(|push| push.origin.as_deref());
+        let target = match origin {
+            Some(asked) => target(name, to, &live.vhost.cluster.vhost, asked, Mode::Publish),
+            None => target(name, to, "[vhost]", &Asked::default(), Mode::Publish),
         };
+        let via = origin.map_or(live.via.as_deref(), |asked| asked.via.as_deref());
         let target = Target {
-            tc_url: format!("rtmp://{host}/{}", name.app()),
-            app: name.app().to_owned(),
-            stream: name.stream().to_owned(),
-            mode: Mode::Publish,
             chunk_size: live.vhost.chunk_size.max(MIN_PUBLISH_CHUNK),
-            complex: false,
-            via: world.relays.via(live.via.as_deref()),
+            via: world.relays.via(via),
+            ..target
         };
         let session = ClientSession::start(target, entropy, (now & 0xffff_ffff) as u32, out);
         let job = Job::Calling { until: now.saturating_add(CALL_MS), heard: false };
@@ -145,11 +144,12 @@ pub fn input(conn: &mut Conn, world: &mut World, mut bytes: &[u8]) {
             Ok(None) => break,
             Ok(Some(Event::Started)) => started(conn, world),
             Ok(Some(Event::Refused { code, description })) => {
-                let words = if description.is_empty() { code } else { description };
-                let why = format!("it refuses: {}", printable(&words, QUOTED));
+                let words = if description.is_empty() { &code } else { &description };
+                let why = format!("it refuses: {}", printable(words, QUOTED));
+                world.push_refused(peer.stream, &peer.to, &code, &why);
                 return world.close(conn, &why);
             }
-            Ok(Some(Event::Media { .. } | Event::Ended)) => {}
+            Ok(Some(Event::Media { .. } | Event::Paused | Event::Ended)) => {}
             Err(SessionError::Handshake(_)) => {
                 return world.close(conn, "it does not speak RTMP; check the port");
             }
@@ -164,10 +164,21 @@ pub fn input(conn: &mut Conn, world: &mut World, mut bytes: &[u8]) {
 /// It takes the stream, which may not have begun.
 fn started(conn: &mut Conn, world: &mut World) {
     let Role::Relay(peer) = &mut conn.role else { return };
-    let Some(live) = world.hub.get(peer.stream) else { return world.close(conn, "the stream is over") };
-    let (name, vhost) = (live.name.clone(), live.vhost.clone());
+    let Some(live) = world.hub.get_mut(peer.stream) else { return world.close(conn, "the stream is over") };
+    let (name, vhost, published) =
+        (live.name.clone(), live.vhost.clone(), matches!(live.publisher, Publisher::Live(_)));
     peer.job = Job::Waiting;
     world.timers.clear(Timer::Connection(conn.id));
+    if let Some(push) = live.push_to(&peer.to).filter(|push| push.origin.is_some()) {
+        if let Some(applicant) = push.applicant {
+            // It is sent the stream from the moment on when that one publishes.
+            push.granted = true;
+            return world.actions.push_back(Action::Verdict(applicant, None));
+        }
+        if !published {
+            return world.close(conn, "nobody publishes");
+        }
+    }
     world.wait_for(&name, &vhost, conn.id);
 }
 
@@ -200,6 +211,16 @@ pub fn start_viewer(conn: &mut Conn, world: &mut World) {
         sent_before: conn.socket.sent,
     });
     world.mark(conn);
+}
+
+/// It has been sent all that there is. At an edge whose publisher is gone, the origin is to know.
+pub fn flushed(conn: &mut Conn, world: &mut World) {
+    let Role::Relay(peer) = &conn.role else { return };
+    let Some(live) = world.hub.get_mut(peer.stream).filter(|_| peer.viewer().is_some()) else { return };
+    let away = matches!(live.publisher, Publisher::Away(_));
+    if away && live.push_to(&peer.to).is_some_and(|push| push.origin.is_some()) {
+        part(conn, world, "its publisher has left");
+    }
 }
 
 /// It has all that it will get.

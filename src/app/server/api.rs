@@ -60,7 +60,8 @@ impl Server {
         match conn.role {
             Role::Rtmp(_) => rtmp::kick(conn, &mut self.world),
             Role::Http(_) => http::kick(conn, &mut self.world),
-            Role::Relay(_) | Role::Leaving(_) => return false,
+            Role::Ingress(_) => self.world.close(conn, rtmp::KICKED),
+            Role::Relay(_) | Role::Probe(_) | Role::Leaving(_) => return false,
         }
         // Whoever is in the middle of a message has some time to take the rest of it, from now on.
         if conn.viewer().is_some() {

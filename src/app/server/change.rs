@@ -131,8 +131,12 @@ impl Server {
                 dvr::change(live, &mut self.world.dvr, self.world.now);
             }
             self.world.forward(id);
+            self.world.pull_changed(id);
         }
-        lost.iter().for_each(|id| self.world.end_stream(*id));
+        for id in &lost {
+            self.world.end_stream(*id);
+            self.world.hub.get_mut(*id).into_iter().for_each(|live| live.pull = None);
+        }
         if lost.is_empty() {
             return;
         }
@@ -144,7 +148,8 @@ impl Server {
                 match conn.role {
                     Role::Rtmp(_) => rtmp::dismiss(conn, &mut self.world, why),
                     Role::Http(_) => http::timed_out(conn, &mut self.world, why),
-                    Role::Relay(_) | Role::Leaving(_) => {}
+                    Role::Ingress(_) => self.world.close(conn, why),
+                    Role::Relay(_) | Role::Probe(_) | Role::Leaving(_) => {}
                 }
             }
         }

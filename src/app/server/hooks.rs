@@ -23,7 +23,7 @@ impl Server {
         match conn.role {
             Role::Rtmp(_) => rtmp::decided(conn, &mut self.world, ticket),
             Role::Http(_) => http::decided(conn, &mut self.world, ticket),
-            Role::Relay(_) | Role::Leaving(_) => {}
+            _ => {}
         }
         // What came meanwhile was left unread.
         if conn.socket.readable && !conn.holds() && !std::mem::replace(&mut conn.queued, true) {

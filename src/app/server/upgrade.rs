@@ -141,7 +141,8 @@ impl Server {
             match conn.role {
                 Role::Rtmp(_) => rtmp::replaced(conn, &mut self.world),
                 Role::Http(_) => http::replaced(conn, &mut self.world),
-                Role::Relay(_) | Role::Leaving(_) => {}
+                Role::Ingress(_) => self.world.close(conn, rtmp::REPLACED),
+                Role::Relay(_) | Role::Probe(_) | Role::Leaving(_) => {}
             }
         }
         self.drain_now();

@@ -15,6 +15,7 @@ impl Checker<'_, '_, '_, '_> {
         self.own_files();
         self.vhosts();
         self.forward();
+        self.cluster();
         self.hls();
         self.memory();
         self.dvr();

@@ -25,6 +25,8 @@ pub enum Mode {
     Publish,
     /// Receives a stream.
     Play,
+    /// Asks for no stream: that the server lets it connect is all.
+    Check,
 }
 
 /// Where the client goes and what it says of itself.
@@ -42,14 +44,17 @@ pub struct Target {
     pub chunk_size: u32,
     /// Whether to greet with digests.
     pub complex: bool,
-    /// Servers that a published stream has come through, for the one that it goes to; empty: not said.
+    /// The page that a player is on; empty: not said.
+    pub page_url: String,
+    /// Servers that a published stream has come through, or that a played one will, for the one at the other end; empty:
+    /// not said.
     pub via: String,
 }
 
 /// What the caller has to know.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// The server has accepted the publish or play.
+    /// The server has accepted the publish or play, or the connect if that is all.
     Started,
     /// A message of the played stream.
     Media {
@@ -67,6 +72,8 @@ pub enum Event {
         /// The server's words.
         description: String,
     },
+    /// The publisher of the played stream is gone; it may come back.
+    Paused,
     /// The played stream is over.
     Ended,
 }
@@ -93,6 +100,8 @@ pub struct ClientSession {
 
 const TID_CONNECT: f64 = 1.0;
 const TID_CREATE: f64 = 4.0;
+/// How data messages begin that are for the player alone.
+const ASIDES: [&[u8]; 2] = [b"\x02\x00\x11|RtmpSampleAccess", b"\x02\x00\x08onStatus"];
 
 impl ClientSession {
     /// Begins: C0 and C1 are appended to `out`.
@@ -160,6 +169,13 @@ impl ClientSession {
         }
     }
 
+    /// Asks for a sign of life.
+    pub fn ping(&mut self, now_ms: u32, out: &mut Vec<u8>) {
+        let mut payload = Vec::with_capacity(6);
+        UserControl::PingRequest(now_ms).encode(&mut payload);
+        self.writer.write(out, csid::PROTOCOL, kind::USER_CONTROL, 0, 0, &payload);
+    }
+
     /// Says that the published or played stream is over.
     pub fn stop(&mut self, out: &mut Vec<u8>) {
         let Phase::Running { msid } = self.phase else { return };
@@ -181,7 +197,9 @@ impl ClientSession {
         let size = self.target.chunk_size;
         self.writer.write(out, csid::PROTOCOL, kind::SET_CHUNK_SIZE, 0, 0, &size.to_be_bytes());
         self.writer.set_chunk_size(size);
-        let via = (!self.target.via.is_empty()).then(|| ("via", Value::string(self.target.via.as_str())));
+        let more = [("via", &self.target.via), ("pageUrl", &self.target.page_url)];
+        let more = more.into_iter().filter(|(_, text)| !text.is_empty());
+        let more = more.map(|(key, text)| (key, Value::string(text.as_str())));
         let said = [
             ("app", Value::string(self.target.app.as_str())),
             ("type", Value::string("nonprivate")),
@@ -190,7 +208,7 @@ impl ClientSession {
             ("fpad", Value::Boolean(false)),
             ("objectEncoding", Value::Number(0.0)),
         ];
-        let object = Value::object(said.into_iter().chain(via));
+        let object = Value::object(said.into_iter().chain(more));
         self.command(0, "connect", TID_CONNECT, &[object], out);
     }
 
@@ -211,6 +229,7 @@ impl ClientSession {
             Mode::Publish => {
                 self.command(msid, "publish", 5.0, &[Value::Null, stream, Value::string("live")], out);
             }
+            Mode::Check => {}
             Mode::Play => {
                 self.command(msid, "play", 5.0, &[Value::Null, stream, Value::Number(-2000.0)], out);
                 let mut payload = Vec::with_capacity(10);
@@ -239,6 +258,10 @@ impl ClientSession {
                 let command = Command::decode(&payload, amf3).map_err(SessionError::Command)?;
                 return Ok(self.heard(&command, out));
             }
+            kind::DATA_AMF3 => {
+                let skip = usize::from(payload.first() == Some(&0));
+                return Ok(self.media(kind::DATA_AMF0, timestamp, payload.slice(skip..)));
+            }
             _ => return Ok(self.media(kind, timestamp, payload)),
         }
         Ok(None)
@@ -246,6 +269,10 @@ impl ClientSession {
 
     fn media(&self, kind: u8, timestamp: u32, payload: Bytes) -> Option<Event> {
         let kind = TagType::from_u8(kind)?;
+        // What a server tells its player is no part of the stream.
+        if kind == TagType::Script && ASIDES.iter().any(|aside| payload.starts_with(aside)) {
+            return None;
+        }
         Some(Event::Media { kind, timestamp, payload })
     }
 
@@ -263,7 +290,13 @@ impl ClientSession {
 
     fn heard(&mut self, command: &Command, out: &mut Vec<u8>) -> Option<Event> {
         match (command.name.as_str(), &self.phase) {
-            ("_result", Phase::Connecting) if command.tid == TID_CONNECT => self.create(out),
+            ("_result", Phase::Connecting) if command.tid == TID_CONNECT => {
+                if self.target.mode == Mode::Check {
+                    self.phase = Phase::Running { msid: 0 };
+                    return Some(Event::Started);
+                }
+                self.create(out);
+            }
             ("_result", Phase::Creating) if command.tid == TID_CREATE => {
                 self.ask(command.number(1).map_or(1, |n| n as u32), out);
             }
@@ -284,9 +317,8 @@ impl ClientSession {
                 self.phase = Phase::Running { msid: *msid };
                 Some(Event::Started)
             }
-            ("NetStream.Play.UnpublishNotify" | "NetStream.Play.Stop" | "NetStream.Play.Complete", _) => {
-                Some(Event::Ended)
-            }
+            ("NetStream.Play.UnpublishNotify", _) => Some(Event::Paused),
+            ("NetStream.Play.Stop" | "NetStream.Play.Complete", _) => Some(Event::Ended),
             _ if level(info) == Some("error") => Some(refused(info)),
             _ => None,
         }

@@ -400,6 +400,7 @@ fn converse(mode: Mode, piece: usize, complex: bool) -> (ClientSession, ServerSe
         mode,
         chunk_size: 4096,
         complex,
+        page_url: if complex { "http://p/".into() } else { String::new() },
         via: if complex { "a,b".into() } else { String::new() },
     };
     let (mut to_server, mut to_client, mut heard) = (Vec::new(), Vec::new(), Vec::new());
@@ -442,6 +443,43 @@ fn our_client_and_our_server_understand_each_other() {
             ] if payload[..] == [5; 10_000]));
             converse(Mode::Play, piece, complex);
         }
+    }
+}
+
+#[test]
+fn our_client_plays_what_a_server_sends() {
+    for piece in [1, 7, 1000] {
+        let (mut client, mut server, heard) = converse(Mode::Play, piece, false);
+        assert!(heard.iter().any(|event| matches!(event, Event::Play { stream, .. } if stream == "x")));
+        let mut bytes = Vec::new();
+        let mut reply = Reply { out: &mut bytes, chunk_size: 60_000 };
+        for aside in ["|RtmpSampleAccess", "onStatus"] {
+            reply.data(1, &[Value::string(aside), Value::Boolean(true)]);
+        }
+        reply.data(1, &[Value::string("onMetaData"), Value::Null]);
+        write_message(&mut bytes, 60_000, 6, kind::VIDEO, 1, 40, &[7; 70_000]);
+        write_message(&mut bytes, 60_000, 4, kind::DATA_AMF3, 1, 41, b"\0\x02\0\x01a");
+        server.end("NetStream.Play.Stop", "The stream is over.", &mut bytes);
+        let (mut events, mut out) = (Vec::new(), Vec::new());
+        for mut input in bytes.chunks(piece) {
+            while let Some(event) = client.feed(&mut input, &mut out).unwrap() {
+                events.push(event);
+            }
+        }
+        let media = |event: &client::Event| match event {
+            client::Event::Media { kind, timestamp, payload } => (*kind, *timestamp, payload.len()),
+            other => panic!("{other:?}"),
+        };
+        let (ends, rest) = (events.split_off(3), events);
+        assert_eq!(media(&rest[0]), (TagType::Script, 0, 14));
+        assert_eq!(media(&rest[1]), (TagType::Video, 40, 70_000));
+        assert_eq!(media(&rest[2]), (TagType::Script, 41, 4));
+        assert_eq!(ends, [client::Event::Paused, client::Event::Ended]);
+        client.ping(5, &mut out);
+        client.stop(&mut out);
+        let mut answer = Vec::new();
+        assert_eq!(serve(&mut server, &out, &mut answer).unwrap(), []);
+        assert!(answer.windows(6).any(|part| part == [0, 7, 0, 0, 0, 5]), "the ping is answered");
     }
 }
 
