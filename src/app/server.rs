@@ -6,10 +6,11 @@
 //!   ▲─────────── timeout 0 while any budget ran out, else until the next deadline ────────────────┘
 //! ```
 //!
-//! Beside it: [`ports`] what is listened at, [`relay`] and [`hooks`] connections of our own, [`programs`] what runs beside the server,
-//! [`change`] a reload, [`ending`] a graceful end, [`upgrade`] handing over to a new process, [`memory`] its bound,
+//! Beside it: [`ports`] what is listened at, [`admit`] who comes in, [`traffic`] reading and writing, [`relay`] and [`hooks`]
+//! connections of our own, [`programs`] what runs beside the server, [`change`] a reload, [`ending`] a graceful end, [`upgrade`] handing over to a new process, [`memory`] its bound,
 //! [`stats`] a line of figures, [`turns`] how long turns take.
 
+mod admit;
 mod api;
 mod change;
 mod ending;
@@ -19,11 +20,13 @@ mod ports;
 mod programs;
 mod relay;
 mod stats;
+mod traffic;
 mod turns;
 mod upgrade;
 
 use self::change::Watched;
 use self::stats::Traffic;
+use self::traffic::write_conn;
 use self::upgrade::Upgrade;
 use super::conn::{Conn, Role};
 use super::demo::Demo;
@@ -31,46 +34,26 @@ use super::dvr;
 use super::files;
 use super::hls;
 use super::hooks as asking;
-use super::http::{self, HttpPeer};
-use super::quiet::Quiet;
-use super::relay::{check, ingress, peer as destination};
-use super::rtmp::{self, RtmpPeer};
-use super::viewer::{Flushed, Out, flush};
+use super::http;
+use super::relay::{ingress, peer as destination};
+use super::rtmp;
 use super::world::{Action, Timer, World};
 use crate::conf::{Config, Listen};
 use crate::net::disk::{Disk, Local};
 use crate::net::handover::Sockets;
-use crate::net::listener::{self, Accepted};
 use crate::net::poll::{Poll, Ready, Who};
 use crate::net::signals::{Signal, Signals};
 use crate::net::slots::{Id, Slots};
-use crate::net::socket::{Io, Socket};
 use crate::net::sys;
-use crate::proto::http::response::{self, Cors};
-use crate::proto::rtmp::handshake::Entropy;
-use crate::proto::rtmp::server::ServerSession;
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpListener;
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 
-/// Connections accepted in one turn.
-const ACCEPT_BUDGET: usize = 128;
-/// Reads of [`READ_SIZE`] on one connection in one turn.
-const READ_BUDGET: usize = 4;
 /// Bytes in one read.
 const READ_SIZE: usize = 64 << 10;
-/// Milliseconds of reading in one turn.
-const READ_MS: u64 = 3;
-/// Milliseconds of writing in one turn.
-const WRITE_MS: u64 = 5;
-/// Connections read from or written to between two looks at the clock.
-const CLOCK_CHECK: usize = 32;
 /// Viewers who waited for a stream and are started in one turn.
 const START_BUDGET: usize = 256;
-/// Pause before accepting again when descriptors have run out, in milliseconds.
-const ACCEPT_PAUSE_MS: u64 = 200;
 /// Descriptors kept free for files, pipes and listeners.
 const SPARE_FILES: u64 = 32;
 
@@ -347,134 +330,6 @@ impl Server {
         }
     }
 
-    fn accept(&mut self) {
-        let mut budget = ACCEPT_BUDGET;
-        for n in 0..self.listeners.len() {
-            while budget > 0 && !self.accept_paused {
-                let listening = self.listeners.get_mut(n).and_then(Option::as_mut);
-                let Some(listening) = listening.filter(|listening| listening.ready) else {
-                    break;
-                };
-                budget -= 1;
-                let protocol = listening.protocol;
-                match listener::accept(&listening.socket) {
-                    Accepted::Connection(stream, peer) => self.admit(stream, peer, protocol),
-                    Accepted::WouldBlock => listening.ready = false,
-                    Accepted::Retry => {}
-                    Accepted::Exhausted(error) => self.pause_accept(&error),
-                }
-            }
-        }
-    }
-
-    fn pause_accept(&mut self, error: &io::Error) {
-        self.accept_paused = true;
-        self.world.timers.set(Timer::Accept, self.world.now.saturating_add(ACCEPT_PAUSE_MS));
-        if self.world.quiet.allow("accept", self.world.now).is_some() {
-            let count = self.conns.len();
-            log::error!(
-                target: "server",
-                "cannot accept at {count} connections: {error}; raise the limit of open files or lower max_connections"
-            );
-        }
-    }
-
-    fn admit(&mut self, stream: TcpStream, peer: SocketAddr, protocol: Protocol) {
-        if self.conns.len() >= self.max_connections {
-            return self.turn_away(stream, peer, protocol);
-        }
-        let now = self.world.now;
-        let role = match protocol {
-            Protocol::Http | Protocol::Api => Role::Http(Box::new(HttpPeer::new(now))),
-            Protocol::Rtmp => {
-                let mut entropy = [0; 64];
-                sys::random(&mut entropy);
-                let trusted = self.world.config.trusted_proxies.iter().any(|net| net.contains(peer.ip()));
-                let session = ServerSession::new(Entropy(entropy), (now & 0xffff_ffff) as u32, trusted);
-                Role::Rtmp(Box::new(RtmpPeer::new(session, now)))
-            }
-        };
-        match self.enter(Socket::new(stream), peer, role) {
-            Ok(id) => {
-                let patience = self.world.config.handshake_timeout_ms;
-                self.world.timers.set(Timer::Connection(id), now.saturating_add(patience));
-            }
-            Err(error) => self.pause_accept(&error),
-        }
-    }
-
-    /// Gives a connection its slot.
-    fn enter(&mut self, mut socket: Socket, peer: SocketAddr, role: Role) -> io::Result<Id> {
-        let serial = self.next_serial;
-        self.next_serial += 1;
-        let now = self.world.now;
-        let poll = &self.poll;
-        let mut registered = Ok(());
-        let id = self.conns.insert_with(|id| {
-            registered = poll.register(socket.source(), Who::Connection(id));
-            Conn {
-                id,
-                serial,
-                peer,
-                socket,
-                out: Out::default(),
-                role,
-                since: now,
-                dirty: false,
-                queued: false,
-                blocked_since: None,
-                gone: None,
-            }
-        });
-        let id = id.ok_or_else(|| io::Error::other("all places for connections are taken"))?;
-        if let Err(error) = registered {
-            self.conns.remove(id);
-            return Err(error);
-        }
-        self.pithy_next();
-        self.memory_next();
-        Ok(id)
-    }
-
-    /// Over `max_connections`: HTTP clients are told so, if it can be said at once.
-    fn turn_away(&mut self, stream: TcpStream, peer: SocketAddr, protocol: Protocol) {
-        if protocol != Protocol::Rtmp {
-            let mut out = Vec::new();
-            response::text(&mut out, 503, "too many connections (max_connections)", false, Cors::No, false);
-            let _ = Socket::new(stream).write(&[io::IoSlice::new(&out)]);
-        }
-        if let Some(left_out) = self.world.quiet.allow("full", self.world.now) {
-            let max = self.max_connections;
-            let more = Quiet::more(left_out);
-            log::warn!(
-                target: "server",
-                "{peer}: turned away at {max} connections (max_connections){more}"
-            );
-        }
-    }
-
-    fn read(&mut self) {
-        let stop_at = self.poll.now().saturating_add(READ_MS);
-        for n in 0..self.run.len() {
-            if n % CLOCK_CHECK == CLOCK_CHECK - 1 && self.poll.now() >= stop_at {
-                return;
-            }
-            let Some(id) = self.run.pop_front() else { return };
-            let Some(conn) = self.conns.get_mut(id) else { continue };
-            conn.queued = false;
-            read_conn(conn, &mut self.world, &mut self.scratch);
-            // Answers leave at once: kept until all have been read, those of a storm of joins add up to megabytes.
-            if conn.out.is_short_answer() && conn.viewer().is_none() && conn.gone.is_none() {
-                write_conn(conn, &mut self.world);
-            }
-            if conn.socket.readable && conn.gone.is_none() && !conn.holds() {
-                conn.queued = true;
-                self.run.push_back(id);
-            }
-            self.on_actions();
-        }
-    }
-
     fn on_timers(&mut self) {
         let now = self.world.now;
         while let Some((kind, count)) = self.world.quiet.left_out(now) {
@@ -628,21 +483,6 @@ impl Server {
         }
     }
 
-    fn write(&mut self) {
-        let stop_at = self.poll.now().saturating_add(WRITE_MS);
-        for n in 0..self.world.dirty.len() {
-            if n % CLOCK_CHECK == CLOCK_CHECK - 1 && self.poll.now() >= stop_at {
-                return;
-            }
-            let Some(id) = self.world.dirty.pop_front() else { return };
-            let Some(conn) = self.conns.get_mut(id) else { continue };
-            conn.dirty = false;
-            if conn.gone.is_none() {
-                write_conn(conn, &mut self.world);
-            }
-        }
-    }
-
     fn free(&mut self) {
         for id in std::mem::take(&mut self.world.closing) {
             let Some(mut conn) = self.conns.remove(id) else { continue };
@@ -695,89 +535,4 @@ fn allowed(wanted: u32, files: u64) -> usize {
         );
     }
     usize::try_from(room.min(u64::from(wanted))).unwrap_or(usize::MAX)
-}
-
-fn read_conn(conn: &mut Conn, world: &mut World, scratch: &mut [u8]) {
-    for _ in 0..READ_BUDGET {
-        if conn.gone.is_some() || conn.holds() {
-            return;
-        }
-        match conn.socket.read(scratch) {
-            Io::Moved(n) => {
-                world.received = world.received.saturating_add(n as u64);
-                if world.memory.count(n) {
-                    world.actions.push_back(Action::Memory);
-                }
-                let bytes = scratch.get(..n).unwrap_or_default();
-                match conn.role {
-                    Role::Rtmp(_) => rtmp::input(conn, world, bytes),
-                    Role::Http(_) => http::input(conn, world, bytes),
-                    Role::Relay(_) => destination::input(conn, world, bytes),
-                    Role::Ingress(_) => ingress::input(conn, world, bytes),
-                    Role::Probe(_) => check::input(conn, world, bytes),
-                    Role::Leaving(_) => {}
-                }
-                if !conn.socket.readable {
-                    return;
-                }
-            }
-            Io::WouldBlock => return,
-            Io::Closed => return on_peer_closed(conn, world),
-            Io::Broken(kind) => return world.close(conn, &format!("connection lost ({kind})")),
-        }
-    }
-}
-
-/// The peer sends no more. Whoever still had something to say gets no answer: our peers do not half-close.
-fn on_peer_closed(conn: &mut Conn, world: &mut World) {
-    conn.socket.readable = false;
-    if let Role::Http(peer) = &mut conn.role
-        && let Some(transfer) = peer.transfer_mut()
-    {
-        // It may have closed its side only; if both, writing will tell.
-        return transfer.is_the_last();
-    }
-    match &conn.role {
-        Role::Leaving(leaving) => {
-            let why = leaving.why.clone();
-            world.close(conn, &why);
-        }
-        _ if !conn.out.is_empty() && conn.viewer().is_none() => conn.finish(world, "it closed"),
-        _ => world.close(conn, "it closed"),
-    }
-}
-
-fn write_conn(conn: &mut Conn, world: &mut World) {
-    let stream = conn.viewer().map(|viewer| viewer.stream);
-    let live = stream.and_then(|stream| world.hub.get(stream));
-    let before = conn.socket.sent;
-    let skips = |conn: &Conn| conn.viewer().map_or(0, |viewer| viewer.cursor.skipped().times);
-    let skips_before = skips(conn);
-    let flushed = flush(conn, live, &mut world.batches);
-    let sent = conn.socket.sent.saturating_sub(before);
-    live.into_iter().for_each(|live| live.sent.set(live.sent.get().saturating_add(sent)));
-    world.sent = world.sent.saturating_add(sent);
-    world.api.skips += u64::from(skips(conn).saturating_sub(skips_before));
-    match flushed {
-        Flushed::Done if conn.out.is_empty() => match conn.role {
-            Role::Relay(_) => destination::flushed(conn, world),
-            _ => http::flushed(conn, world),
-        },
-        Flushed::Done => {}
-        Flushed::Blocked => conn.blocked(world),
-        Flushed::Again => world.mark(conn),
-        Flushed::Over => match conn.role {
-            Role::Rtmp(_) => rtmp::viewer_over(conn, world),
-            Role::Relay(_) => destination::viewer_over(conn, world),
-            _ => http::viewer_over(conn, world),
-        },
-        Flushed::Expired => return world.close(conn, "it took too long: what it read is not kept any more"),
-        Flushed::Broken(kind) => return world.close(conn, &format!("connection lost ({kind})")),
-    }
-    if let Role::Leaving(leaving) = &mut conn.role
-        && conn.out.is_empty()
-        && !std::mem::replace(&mut leaving.shut, true)
-    {
-        conn.socket.shut_write();
-    }
 }
