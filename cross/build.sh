@@ -126,6 +126,19 @@ prepare() {
   [ "$TARGET" != armv7 ] || flags=-Ctarget-feature=+thumb-mode
   # Debug shows nothing: what users read is Display, and the tables of traits would hold all of it, some 20 KB.
   flags+=' -Zfmt-debug=none'
+  # Where the compiler still takes speed for size, counted in docs/footprint.md: what loops need is not kept in registers
+  # from before them, which has to be saved for it; blocks lie so that fewest jumps are needed; and a function of twice the usual size is
+  # put into its callers where the calls would take more. The names are those of this compiler's LLVM, so they are not in
+  # .cargo/config.toml.
+  local option options='disable-machine-licm apply-ext-tsp-for-size split-spill-mode=size tail-dup-placement=false'
+  case $TARGET in
+    # Rust asks itself before each division whether it is by zero, so the instruction need not trap.
+    mips*) options+=' inline-threshold=10 mno-check-zero-division' ;;
+    # What stands in many places becomes a function: here always.
+    aarch64) options+=' inline-threshold=10' ;;
+    *) options+=' enable-machine-outliner=always' ;;
+  esac
+  for option in $options; do flags+=" -Cllvm-args=-$option"; done
   # These flags are added to those of .cargo/config.toml; RUSTFLAGS would replace them.
   settings+=("${key}_LINKER=$cc" "CC_$under=$cc" "AR_$under=$GNU-ar"
     "${key}_RUSTFLAGS=-Clink-self-contained=no -Cforce-unwind-tables=no $sources $flags")

@@ -308,6 +308,22 @@ fn is_block(directive: &Directive) -> bool {
     directive.kind.is_block()
 }
 
+/// In tests they are as written, so the sources are looked at.
+#[test]
+fn every_table_leaves_its_documentation_to_the_packed_reference() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/conf");
+    let inner = std::fs::read_dir(dir.join("schema")).unwrap().map(|entry| entry.unwrap().path());
+    let mut tables = 0;
+    for path in inner.chain([dir.join("schema.rs")]) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for line in text.lines().filter(|line| line.contains(": &[Directive] =")) {
+            assert!(line.contains("= &lean(["), "{}: {line}", path.display());
+            tables += 1;
+        }
+    }
+    assert!(tables >= Context::ALL.len() - 1, "{tables} tables");
+}
+
 #[test]
 fn every_directive_is_documented_and_named_once() {
     let mut blocks = 0;
