@@ -142,6 +142,7 @@ impl Store {
         self.shared = bounds.cache(SHARED);
         self.most = (bounds.part(MAX_TRANSFERS * LEAST, 16) / LEAST).max(1);
         self.indices.set_limit(bounds.guest(begin::INDICES));
+        self.spare = Vec::new();
     }
 
     /// Says how many connections there are.
