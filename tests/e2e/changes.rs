@@ -52,9 +52,9 @@ fn watched(
 
 /// The camera stands. A browser by itself goes on without pictures for three seconds, so this is longer. The page may stand still
 /// for `still` seconds.
-fn stands(name: &str, player: Player, still: &str) {
+fn stands(name: &str, player: Player, variant: &str, still: &str) {
     let wants = ["--seconds", "14", "--still", still];
-    watched(name, player, "fmp4", flv::read(&clips::clock()), &wants, |camera| {
+    watched(name, player, variant, flv::read(&clips::clock()), &wants, |camera| {
         camera.stand(Duration::from_secs(8));
     });
 }
@@ -62,22 +62,27 @@ fn stands(name: &str, player: Player, still: &str) {
 /// The sound goes on at once: over fragmented MP4 the last picture lasts.
 #[test]
 fn the_page_goes_on_when_the_camera_stands() {
-    stands("stands-page", PAGE, "2.5");
+    stands("stands-page", PAGE, "fmp4", "2.5");
 }
 
 #[test]
 fn mpegts_js_goes_on_when_the_camera_stands() {
-    stands("stands-mpegts", MPEGTS_JS, "12");
+    stands("stands-mpegts", MPEGTS_JS, "fmp4", "12");
 }
 
 #[test]
 fn flv_js_goes_on_when_the_camera_stands() {
-    stands("stands-flv", FLV_JS, "12");
+    stands("stands-flv", FLV_JS, "fmp4", "12");
 }
 
 #[test]
 fn hls_js_goes_on_when_the_camera_stands() {
-    stands("stands-hls", HLS_JS, "15");
+    stands("stands-hls", HLS_JS, "fmp4", "15");
+}
+
+#[test]
+fn hls_js_goes_on_with_ts_when_the_camera_stands() {
+    stands("stands-hls-ts", HLS_JS, "ts", "15");
 }
 
 /// From 640x360 with sound of 44.1 kHz to 320x240 with sound of 48 kHz.

@@ -150,6 +150,7 @@ fn fmp4_with_a_hole_in_the_sound() {
         ("aac", flv::read(&clips::av())),
         ("opus", opus("hole", &clips::av()).0),
         ("mp3", flv::read(&clips::mp3())),
+        ("he-aac", he_aac()),
     ] {
         let pictures = tags.iter().filter(|tag| tag.is_picture()).count();
         tags.retain(|tag| {
@@ -179,6 +180,15 @@ fn fmp4_with_a_hole_in_the_sound() {
         );
         assert!(!said.contains("rror"), "{said}");
     }
+}
+
+/// The same frames of AAC under a header that says HE-AAC, with SBR in none of them: there is no free encoder that makes some.
+fn he_aac() -> Vec<flv::Tag> {
+    let mut tags = flv::read(&clips::av());
+    let header = tags.iter_mut().find(|tag| tag.is_audio_header()).unwrap();
+    assert_eq!(header.data[2..4], [0x12, 0x08], "LC, 44.1 kHz, mono");
+    header.data = vec![0xaf, 0, 0x2a, 0x08, 0x88, 0x00];
+    tags
 }
 
 /// Each packet of the sound is there, at its time.

@@ -2,6 +2,9 @@
 //!
 //! - With video, a segment ends at the first keyframe at or after `fragment_ms`; without, at the first piece then.
 //! - At `limit_ms`, and when it is as large as a quarter of the budget, a segment ends wherever it is.
+//! - A segment of TS that comes to that while the picture stands is the last of its kind: what follows begins with a keyframe and a
+//!   discontinuity, since players that make MP4 of TS, such as hls.js, never get over segments of sound between those of
+//!   both. Only when no keyframe comes for as long again do they get sound alone.
 //! - A step of the time line of more than `limit_ms`, another initialization segment and another publisher end it too;
 //!   what follows is a discontinuity.
 //!
@@ -18,6 +21,8 @@ const EARLY_MS: u64 = 50;
 pub(super) const MIN_SEGMENT_MS: u64 = 100;
 /// Length that is assumed for a frame while there is no other to measure by.
 const USUAL_FRAME_MS: u64 = 40;
+/// Without a next one for this long (ms), a picture stands.
+const STANDS_MS: u64 = 1000;
 /// The segment in the making takes this share of the budget at most.
 const OPEN_SHARE: usize = 4;
 
@@ -153,8 +158,12 @@ impl Cutter {
         if self.open.is_some() && piece.dts > self.newest.saturating_add(self.limit) {
             self.close_here(made);
         }
-        if self.open.as_ref().is_some_and(|open| self.ends(open, &piece)) {
-            self.close(piece.dts, made);
+        if let Some(has_video) = self.open.as_ref().filter(|o| self.ends(o, &piece)).map(|o| o.has_video) {
+            if has_video && self.stands(&piece) {
+                self.close_here(made);
+            } else {
+                self.close(piece.dts, made);
+            }
         }
         if self.open.is_none() && !self.begin(&piece, video, made) {
             return;
@@ -203,6 +212,12 @@ impl Cutter {
         here && age.saturating_add(EARLY_MS.min(self.fragment / 10)) >= self.fragment
             || age >= self.limit
             || open.bytes >= self.max_open
+    }
+
+    /// Whether the picture stands, and a segment without any must not follow.
+    fn stands(&self, piece: &Piece) -> bool {
+        let since = self.last.map_or(0, |last| piece.dts.saturating_sub(last));
+        self.variant == Variant::Ts && piece.kind != Kind::Video && since > STANDS_MS
     }
 
     /// Opens a segment with `piece`, unless it is better to wait for a keyframe.

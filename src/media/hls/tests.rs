@@ -757,6 +757,25 @@ fn real_segments_follow_the_rules() {
     }
 }
 
+/// The picture stands for 20 s while the sound goes on: no segment of TS is without a picture, and the stream goes on with a
+/// keyframe behind a discontinuity. MP4 tells how long the last picture lasts, and loses nothing.
+#[test]
+fn a_picture_that_stands_leaves_no_segment_of_sound_in_ts() {
+    for (variant, breaks) in [(Variant::Ts, 1), (Variant::Fmp4, 0)] {
+        let mut rig = Rig::new(settings(variant));
+        rig.play(10_000, 50, true);
+        rig.only_sound(20_000);
+        rig.play(20_000, 50, true);
+        let text = rig.text();
+        assert_eq!(rig.validator.discontinuities, breaks, "{text}");
+        assert_eq!(
+            (rig.validator.dependent, rig.hls.window.listed_without_pictures() == 0),
+            (0, breaks == 1),
+            "{text}"
+        );
+    }
+}
+
 /// Without keyframes there are segments all the same, as long as `hls_aof_ratio` allows, and none of them is said to be a
 /// place to start at.
 #[test]

@@ -218,6 +218,12 @@ impl Window {
         self.bytes
     }
 
+    /// How many segments have no picture.
+    #[cfg(test)]
+    pub(super) fn listed_without_pictures(&self) -> usize {
+        self.listed.iter().filter(|segment| segment.pictures == 0).count()
+    }
+
     /// Memory taken, in bytes: the segments, and the lists of their chunks.
     pub(super) fn heap(&self) -> usize {
         let segments = self.listed.iter().chain(self.retired.iter().map(|retired| &retired.segment));
