@@ -189,10 +189,11 @@ impl World {
     /// Looks after a stream that is fetched; gives the origin if it is to be called now.
     pub fn pull_due(&mut self, id: StreamId) -> Option<Rc<str>> {
         let now = self.now;
-        let cold = |live: &&Live| {
-            live.pull.as_ref().is_some_and(|pull| matches!(pull.state, State::Finding | State::Calling(_)))
-        };
-        let full = self.hub.iter().filter(cold).count() >= MAX_COLD;
+        let is =
+            |live: &Live, what: fn(State) -> bool| live.pull.as_ref().is_some_and(|pull| what(pull.state));
+        let cold = |live: &&Live| is(live, |state| matches!(state, State::Finding | State::Calling(_)));
+        let waits = self.hub.get(id).is_some_and(|live| is(live, |state| matches!(state, State::Due(_))));
+        let full = waits && self.hub.iter().filter(cold).count() >= MAX_COLD;
         let stops = self.relays.stopped || self.replaced;
         let live = self.hub.get_mut(id)?;
         if let Publisher::Live(Source::Peer(..) | Source::Demo) = live.publisher {
