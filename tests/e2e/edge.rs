@@ -439,6 +439,87 @@ fn an_origin_is_asked_about_each_client() {
     lost.assert_idle();
 }
 
+/// An origin that stands still is left for another one. One whose publisher pauses is not: nobody sees its last pictures twice.
+#[test]
+fn an_origin_that_stands_still_is_left_and_one_that_pauses_is_not() {
+    let origins = [origin(), origin()];
+    let clip = clips::long_gop();
+    let mut publish = [0, 1].map(|n| Publisher::Ffmpeg5.publish(&origins[n], &clip, "x"));
+    origins.iter().for_each(|origin| says(origin, "live/x is live"));
+    let quick = |ports: &[u16]| edge_conf(ports, "").replace("same_ip;", "same_ip; normal_timeout 1s;");
+    let both = Server::start(&quick(&[origins[0].rtmp, origins[1].rtmp]));
+    let mut moved = Viewer::started(viewer(&both));
+    let mut tags = moved.until(TAG, |tag| tag.ts >= 500);
+    let chosen = usize::from(figure(&origins[0], "runnel_viewers") == 0);
+    let other = 1 - chosen;
+    let one = Server::start(&quick(&[origins[other].rtmp]));
+    let mut patient = Viewer::started(viewer(&one));
+    origins[chosen].signal("STOP");
+    let last = tags.last().unwrap().ts;
+    tags.extend(moved.until(TAG, |tag| tag.ts >= last + 1_000));
+    flv::assert_monotonic(&tags);
+    origins[chosen].signal("CONT");
+    // The encoder of the other viewer's origin stands still for longer than it takes to notice.
+    publish[other].signal("STOP");
+    std::thread::sleep(Duration::from_millis(3_000));
+    publish[other].signal("CONT");
+    let paused = patient.until(TAG, |tag| tag.ts >= 1_500);
+    let from = paused.last().unwrap().ts;
+    let tags = [paused, patient.until(TAG, |tag| tag.ts >= from + 3_000)].concat();
+    flv::assert_run(&tags, &flv::read(&clip), 9);
+    assert_eq!(one.log().matches("live/x comes from").count(), 1, "{}", one.log());
+    publish.iter_mut().for_each(Proc::kill);
+}
+
+/// A server that speaks as much RTMP as it takes to name another one, as those of SRS in a cluster do.
+fn names_another(to: u16) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            let mut hello = vec![0; 1537];
+            socket.read_exact(&mut hello).unwrap();
+            let answer = [&hello[..], &hello[1..]].concat();
+            socket.write_all(&answer).unwrap();
+            let text = |out: &mut Vec<u8>, text: &str| {
+                out.extend((text.len() as u16).to_be_bytes());
+                out.extend(text.as_bytes());
+            };
+            let mut body = b"\x02\0\x08onStatus\0\0\0\0\0\0\0\0\0\x05\x03".to_vec();
+            let url = format!("rtmp://127.0.0.1:{to}/live");
+            for (key, value) in [("level", "error"), ("code", "NetConnection.Connect.Rejected")] {
+                text(&mut body, key);
+                body.push(2);
+                text(&mut body, value);
+            }
+            text(&mut body, "ex");
+            body.push(3);
+            text(&mut body, "redirect");
+            body.push(2);
+            text(&mut body, &url);
+            body.extend([0, 0, 9, 0, 0, 9]);
+            let mut message = vec![3, 0, 0, 0, 0, 0, body.len() as u8, 20, 0, 0, 0, 0];
+            for (n, part) in body.chunks(128).enumerate() {
+                message.extend((n > 0).then_some(0xc3));
+                message.extend(part);
+            }
+            let _ = socket.write_all(&message);
+            let _ = socket.read_to_end(&mut Vec::new());
+        }
+    });
+    port
+}
+
+#[test]
+fn an_origin_may_name_another_server() {
+    let origin = origin();
+    let edge = edge(&[names_another(origin.rtmp)]);
+    let mut publish = Publisher::Ffmpeg5.publish(&origin, &clips::av(), "x");
+    Viewer::started(viewer(&edge)).until(TAG, Tag::is_key);
+    says(&edge, &format!("live/x comes from 127.0.0.1:{}", origin.rtmp));
+    publish.kill();
+}
+
 /// The sample, with its ports moved.
 #[test]
 fn the_sample_works() {

@@ -165,7 +165,7 @@ pub fn input(conn: &mut Conn, world: &mut World, mut bytes: &[u8]) {
         let verdict = match peer.session.feed(&mut bytes, conn.out.buffer()) {
             Ok(None) => break,
             Ok(Some(Event::Started)) => Ok(()),
-            Ok(Some(Event::Refused { code, description })) => {
+            Ok(Some(Event::Refused { code, description, .. })) => {
                 let words = if description.is_empty() { code } else { description };
                 let why = format!("the origin refuses: {}", printable(&words, QUOTED));
                 Err(Refusal { why, remedy: String::from("see its log") })

@@ -20,7 +20,7 @@ use crate::proto::rtmp::client::{ClientSession, Event, Mode, Target};
 use crate::proto::rtmp::handshake::Entropy;
 use crate::proto::rtmp::server::SessionError;
 use crate::wire::flv::TagType;
-use crate::wire::names::{DEFAULT_VHOST, StreamName, printable};
+use crate::wire::names::{self, DEFAULT_VHOST, MAX_PART, StreamName, printable};
 use bytes::Bytes;
 use std::rc::Rc;
 
@@ -97,7 +97,9 @@ impl Ingress {
         target.via = world.relays.via(asked.via.as_deref());
         let tc_url = target.tc_url.as_str().into();
         let session = ClientSession::start(target, entropy, (world.now & 0xffff_ffff) as u32, out);
-        let job = Job::Calling { until: world.now.saturating_add(CALL_MS), heard: false };
+        let only = live.vhost.cluster.origins.len() == 1;
+        let patience = if only { CALL_MS } else { SILENT_MS };
+        let job = Job::Calling { until: world.now.saturating_add(patience), heard: false };
         Ingress { session, stream, name: live.name.clone(), to: to.clone(), tc_url, end: None, job }
     }
 
@@ -125,7 +127,7 @@ impl Ingress {
     /// When it runs out of time, and why.
     pub fn deadline(&self, world: &World) -> Option<(u64, &'static str)> {
         match self.job {
-            Job::Calling { until, .. } => Some((until, "it gave no answer in 10 s")),
+            Job::Calling { until, .. } => Some((until, "it gave no answer in time")),
             Job::Silent { until, .. } => Some((until, "it sends nothing")),
             Job::Playing { last_media, .. } => {
                 let patience = world.hub.get(self.stream)?.vhost.publish.normal_timeout_ms;
@@ -170,7 +172,9 @@ pub fn input(conn: &mut Conn, world: &mut World, mut bytes: &[u8]) {
     while conn.gone.is_none() {
         let Role::Ingress(peer) = &mut conn.role else { return };
         match &mut peer.job {
-            Job::Calling { heard, .. } => *heard = true,
+            Job::Calling { heard: false, .. } => {
+                peer.job = Job::Calling { until: world.now.saturating_add(CALL_MS), heard: true };
+            }
             Job::Silent { pinged: true, .. } => {
                 let until = world.now.saturating_add(peer.patience(world));
                 peer.job = Job::Silent { until, pinged: false };
@@ -185,7 +189,11 @@ pub fn input(conn: &mut Conn, world: &mut World, mut bytes: &[u8]) {
             }
             Ok(Some(Event::Paused)) => paused(conn, world),
             Ok(Some(Event::Ended)) => return ended(conn, world),
-            Ok(Some(Event::Refused { code, description })) => {
+            Ok(Some(Event::Refused { code, description, redirect })) => {
+                if let Some(to) = server_of(&redirect) {
+                    world.pull_redirect(peer.stream, conn.id, &to);
+                    return world.close(conn, &format!("it names {to} instead"));
+                }
                 let words = if description.is_empty() { code } else { description };
                 let why = format!("it refuses: {}", printable(&words, QUOTED));
                 return world.close(conn, &why);
@@ -199,6 +207,15 @@ pub fn input(conn: &mut Conn, world: &mut World, mut bytes: &[u8]) {
     if !conn.out.is_empty() {
         world.mark(conn);
     }
+}
+
+/// The server that an RTMP URL of a peer names.
+fn server_of(url: &str) -> Option<String> {
+    let url = names::split_tc_url(url).filter(|url| url.scheme == "rtmp")?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+    let good = (1..=MAX_PART).contains(&url.host.len()) && url.host.chars().all(fits);
+    let (open, close) = if url.host.contains(':') { ("[", "]") } else { ("", "") };
+    good.then(|| format!("{open}{}{close}:{}", url.host, url.port))
 }
 
 /// It lets us play; whether anything comes is another matter.

@@ -143,7 +143,7 @@ pub fn input(conn: &mut Conn, world: &mut World, mut bytes: &[u8]) {
         match peer.session.feed(&mut bytes, conn.out.buffer()) {
             Ok(None) => break,
             Ok(Some(Event::Started)) => started(conn, world),
-            Ok(Some(Event::Refused { code, description })) => {
+            Ok(Some(Event::Refused { code, description, .. })) => {
                 let words = if description.is_empty() { &code } else { &description };
                 let why = format!("it refuses: {}", printable(words, QUOTED));
                 world.push_refused(peer.stream, &peer.to, &code, &why);

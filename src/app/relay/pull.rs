@@ -36,6 +36,8 @@ const MAX_RETRY_MS: u64 = 8_000;
 const GOOD_MS: u64 = 3_000;
 /// Streams at one time that are asked for and have not come yet.
 const MAX_COLD: usize = 256;
+/// Servers in a row that may name another one.
+const MAX_REDIRECTS: u32 = 3;
 
 /// What the first viewer has said.
 #[derive(Debug, Clone, Default)]
@@ -74,6 +76,8 @@ pub struct Pull {
     pub asked: Asked,
     /// Which address of its name is next.
     address: usize,
+    /// The server that the origin has named instead, and how often in a row one was.
+    redirect: (Option<Rc<str>>, u32),
     /// It has come at least once.
     ran: bool,
     /// Since when nobody has watched.
@@ -155,6 +159,7 @@ impl World {
                 unreachable: false,
                 asked: Asked { at_connect: cluster.token_traverse, ..asked },
                 address: 0,
+                redirect: (None, 0),
                 ran: false,
                 unwatched: None,
                 edges: Vec::new(),
@@ -184,10 +189,11 @@ impl World {
     /// Looks after a stream that is fetched; gives the origin if it is to be called now.
     pub fn pull_due(&mut self, id: StreamId) -> Option<Rc<str>> {
         let now = self.now;
-        let cold = |live: &&Live| {
-            live.pull.as_ref().is_some_and(|pull| matches!(pull.state, State::Finding | State::Calling(_)))
-        };
-        let full = self.hub.iter().filter(cold).count() >= MAX_COLD;
+        let is =
+            |live: &Live, what: fn(State) -> bool| live.pull.as_ref().is_some_and(|pull| what(pull.state));
+        let cold = |live: &&Live| is(live, |state| matches!(state, State::Finding | State::Calling(_)));
+        let waits = self.hub.get(id).is_some_and(|live| is(live, |state| matches!(state, State::Due(_))));
+        let full = waits && self.hub.iter().filter(cold).count() >= MAX_COLD;
         let stops = self.relays.stopped || self.replaced;
         let live = self.hub.get_mut(id)?;
         if let Publisher::Live(Source::Peer(..) | Source::Demo) = live.publisher {
@@ -306,6 +312,7 @@ impl World {
         }
         let pull = live.pull.as_mut().filter(|pull| pull.conn() == Some(conn)).ok_or("it is not wanted")?;
         (pull.state, pull.ran, pull.unreachable) = (State::Playing(conn), true, false);
+        pull.redirect = (None, 0);
         let to = pull.to.clone();
         let told = pull.told.may(now, &to);
         let by = Source::Origin(conn);
@@ -315,6 +322,14 @@ impl World {
             log::info!(target: "edge", "{name} comes from {to}{more}");
         }
         Ok(by)
+    }
+
+    /// The origin names another server that has the stream; that is asked next, unless it is one too many.
+    pub fn pull_redirect(&mut self, id: StreamId, conn: Id, to: &str) {
+        let pull = self.hub.get_mut(id).and_then(|live| live.pull.as_mut());
+        if let Some(pull) = pull.filter(|pull| pull.conn() == Some(conn) && pull.redirect.1 < MAX_REDIRECTS) {
+            pull.redirect = (Some(to.into()), pull.redirect.1 + 1);
+        }
     }
 
     /// An attempt has come to nothing, or the stream comes no more. The next origin is tried, or the same one again, while
@@ -329,6 +344,13 @@ impl World {
         let Some(pull) = live.pull.as_mut().filter(ours).filter(|_| !stops) else {
             return log::info!(target: "edge", "{name} from {to} {line}");
         };
+        if let Some(other) = pull.redirect.0.take() {
+            pull.to = other;
+            pull.state = State::Due(now);
+            self.timers.set(Timer::Pull(id), now);
+            return log::debug!(target: "edge", "{name} from {to} {line}");
+        }
+        pull.redirect.1 = 0;
         pull.fault = why.into();
         pull.unreachable = end == End::Unreachable;
         pull.tries = match end {

@@ -205,6 +205,24 @@ fn another_configuration_asks_another_origin_or_none() {
     assert_eq!(rig.due(), None, "it is not asked for while somebody publishes");
 }
 
+#[test]
+fn a_server_that_is_named_instead_is_asked_and_only_so_many_in_a_row() {
+    let mut rig = rig("a");
+    let mut to = rig.due().unwrap();
+    for n in 0..3 {
+        rig.world.pull_called(rig.id, conn(7));
+        rig.world.pull_redirect(rig.id, conn(7), &format!("other{n}:1935"));
+        assert_eq!(rig.fails(&to, Some(7), End::Absent), 0);
+        to = rig.due().unwrap();
+        assert_eq!(to, format!("other{n}:1935"));
+    }
+    rig.world.pull_called(rig.id, conn(7));
+    rig.world.pull_redirect(rig.id, conn(7), "another:1935");
+    assert!(rig.fails(&to, Some(7), End::Absent) > 0);
+    rig.world.now += 1_000;
+    assert_eq!(rig.due().as_deref(), Some("a:1935"), "then the origin itself again");
+}
+
 // ---- what is published at an edge
 
 /// An edge at which connection 1 would publish.

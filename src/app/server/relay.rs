@@ -5,7 +5,7 @@ use crate::app::conn::Role;
 use crate::app::hub::StreamId;
 use crate::app::relay::check::Probe;
 use crate::app::relay::ingress::Ingress;
-use crate::app::relay::peer::{CALL_MS, RelayPeer};
+use crate::app::relay::peer::RelayPeer;
 use crate::app::relay::pull::End;
 use crate::app::relay::{RETRY_MS, SELF_RETRY_MS};
 use crate::app::world::Timer;
@@ -209,7 +209,8 @@ impl Server {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.out.buffer().append(&mut hello);
         }
-        self.world.timers.set(Timer::Connection(id), self.world.now.saturating_add(CALL_MS));
+        let deadline = self.conns.get(id).and_then(|conn| conn.deadline(&self.world));
+        deadline.into_iter().for_each(|(at, _)| self.world.timers.set(Timer::Connection(id), at));
         Ok(id)
     }
 

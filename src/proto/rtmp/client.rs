@@ -71,6 +71,8 @@ pub enum Event {
         code: String,
         /// The server's words.
         description: String,
+        /// Which server to ask instead, as an RTMP URL; empty: none is named. A custom of SRS (`ex.redirect` of the status).
+        redirect: String,
     },
     /// The publisher of the played stream is gone; it may come back.
     Paused,
@@ -330,8 +332,9 @@ fn level(info: Option<&Value>) -> Option<&str> {
 }
 
 fn refused(info: Option<&Value>) -> Event {
-    let text = |key: &str| {
+    let text = |info: Option<&Value>, key: &str| {
         info.and_then(|info| info.get(key)).and_then(Value::as_str).unwrap_or_default().to_owned()
     };
-    Event::Refused { code: text("code"), description: text("description") }
+    let redirect = text(info.and_then(|info| info.get("ex")), "redirect");
+    Event::Refused { code: text(info, "code"), description: text(info, "description"), redirect }
 }

@@ -492,8 +492,20 @@ fn our_client_hears_why_it_was_refused() {
     let expect = client::Event::Refused {
         code: "NetStream.Play.StreamNotFound".into(),
         description: "nobody publishes x".into(),
+        redirect: String::new(),
     };
     assert_eq!(heard, Some(expect));
+    let (mut client, ..) = converse(Mode::Play, 100, false);
+    let text = |key: &'static str, text: &'static str| (key, Value::string(text));
+    let ex = Value::object([("code", Value::Number(302.0)), text("redirect", "rtmp://b:1936/live")]);
+    let status = [text("level", "error"), text("code", "NetConnection.Connect.Rejected"), ("ex", ex)];
+    let mut bytes = Vec::new();
+    let args = [Value::Null, Value::object(status)];
+    Reply { out: &mut bytes, chunk_size: 60_000 }.command(0, "onStatus", 0.0, &args);
+    let heard = client.feed(&mut bytes.as_slice(), &mut Vec::new()).unwrap();
+    assert!(
+        matches!(heard, Some(client::Event::Refused { redirect, .. }) if redirect == "rtmp://b:1936/live")
+    );
 }
 
 #[test]
