@@ -140,7 +140,7 @@ impl Server {
     }
 
     fn probe(&mut self, client: Id, addr: SocketAddr) -> Result<(), Fault> {
-        let vhost = self.world.relays.checks.get(&client).map(|check| check.vhost.clone());
+        let vhost = self.world.relays.checks.get(client).map(|check| check.vhost.clone());
         let Some(vhost) = vhost else { return Ok(()) };
         let socket = self.dial(addr, &vhost)?;
         let mut hello = Vec::new();
