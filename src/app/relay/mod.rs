@@ -338,10 +338,10 @@ impl World {
     }
 
     /// The streams that wait for the address of this destination.
-    pub fn forwards_finding(&self, to: &str) -> Vec<(StreamId, Rc<str>)> {
-        let finding = |push: &&Push| push.state == State::Finding && *push.to == *to;
-        let of = |(id, live): (StreamId, &Live)| Some((id, live.pushes.iter().find(finding)?.to.clone()));
-        self.hub.entries().filter_map(of).collect()
+    pub fn forwards_finding(&self, to: &str) -> Vec<StreamId> {
+        let finding = |push: &Push| push.state == State::Finding && *push.to == *to;
+        let all = self.hub.entries().filter(|(_, live)| live.pushes.iter().any(finding));
+        all.map(|(id, _)| id).collect()
     }
 
     /// Which one of the `count` addresses of a destination is to be tried: one after the other, then from the first again.
