@@ -283,9 +283,7 @@ pub fn absent(world: &World, request: &Request) -> Option<(StreamName, Rc<Vhost>
     if !pull::by_hls(vhost) || request.method == Method::Head {
         return None;
     }
-    let hit = mount::matches(&vhost.hls.mount, &request.path)?;
-    let named = names::from_http(request.host.as_deref(), (hit.app?, hit.stream), &request.query).ok()?;
-    let name = named.name.with_vhost(&vhost.name).ok()?;
+    let name = playlist_name(world, vhost, request)?;
     let live = world.hub.find(&name).and_then(|id| world.hub.get(id));
     let here = live.is_some_and(|live| matches!(live.publisher, Publisher::Live(_)));
     (!here).then(|| (name, vhost.clone()))
@@ -504,15 +502,20 @@ fn asks_for_variants(query: &str) -> bool {
 }
 
 fn playlist_of(world: &World, vhost: &Vhost, request: &Request) -> Option<(StreamId, What)> {
+    let stream = world.hub.find(&playlist_name(world, vhost, request)?)?;
+    world.hub.get(stream)?.hls.as_ref()?;
+    Some((stream, What::Playlist(request.query.clone())))
+}
+
+/// The stream of a playlist's address.
+fn playlist_name(world: &World, vhost: &Vhost, request: &Request) -> Option<StreamName> {
     let hit = mount::matches(&vhost.hls.mount, &request.path)?;
     let app = match hit.app {
         Some(app) => app,
         None => world.hub.app_of(&vhost.name, hit.stream)?,
     };
     let named = names::from_http(request.host.as_deref(), (app, hit.stream), &request.query).ok()?;
-    let stream = world.hub.find(&named.name.with_vhost(&vhost.name).ok()?)?;
-    world.hub.get(stream)?.hls.as_ref()?;
-    Some((stream, What::Playlist(request.query.clone())))
+    named.name.with_vhost(&vhost.name).ok()
 }
 
 fn file_of(world: &World, vhost: &Vhost, request: &Request) -> Option<(StreamId, What)> {

@@ -491,7 +491,7 @@ impl Server {
             asking::closed(&mut self.world, &conn);
             self.world.timers.clear(Timer::Connection(id));
             self.world.pages.remove(&id);
-            self.world.relays.checks.remove(&id);
+            self.world.relays.checks.remove(id);
             self.poll.deregister(conn.socket.source());
             log::debug!(target: "server", "{} {}: closed: {why}", conn.tag(), conn.peer);
         }

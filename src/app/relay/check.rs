@@ -26,9 +26,39 @@ use std::rc::Rc;
 /// Set in the numbers of these questions, which hooks do not reach.
 const TICKET: u32 = 1 << 31;
 
+/// The clients that an origin is asked about, or was: each at the place of its connection.
+#[derive(Debug, Default)]
+pub struct Checks(Vec<Option<Box<Check>>>);
+
+impl Checks {
+    /// What is known of a client.
+    pub fn get(&mut self, client: Id) -> Option<&mut Check> {
+        self.0.get_mut(client.index())?.as_deref_mut().filter(|check| check.client == client)
+    }
+
+    fn put(&mut self, check: Check) {
+        let at = check.client.index();
+        if self.0.len() <= at {
+            self.0.resize_with(at + 1, Default::default);
+        }
+        if let Some(place) = self.0.get_mut(at) {
+            *place = Some(Box::new(check));
+        }
+    }
+
+    /// Forgets a client who is gone.
+    pub fn remove(&mut self, client: Id) {
+        let known = self.get(client).is_some();
+        if let Some(place) = self.0.get_mut(client.index()).filter(|_| known) {
+            *place = None;
+        }
+    }
+}
+
 /// A client that an origin is asked about, or was.
 #[derive(Debug)]
 pub struct Check {
+    client: Id,
     name: StreamName,
     /// The settings it is under.
     pub vhost: Rc<Vhost>,
@@ -54,8 +84,8 @@ pub fn may(world: &mut World, who: &Who<'_>, vhost: &Rc<Vhost>) -> Verdict {
     if !vhost.cluster.asks() {
         return Verdict::Pass;
     }
-    let page = who.page.or(world.pages.get(&who.id).map(|page| &**page)).unwrap_or_default();
-    let before = world.relays.checks.get(&who.id);
+    let page = who.page.or(world.pages.get(&who.id).map(|page| &**page)).unwrap_or_default().into();
+    let before = world.relays.checks.get(who.id);
     if let Some(check) = before.filter(|check| check.name == *who.name && *check.param == *who.param) {
         return match &check.standing {
             Standing::Passed => Verdict::Pass,
@@ -67,16 +97,17 @@ pub fn may(world: &mut World, who: &Who<'_>, vhost: &Rc<Vhost>) -> Verdict {
     let origins = &vhost.cluster.origins;
     let ticket = TICKET | turn as u32;
     let check = Check {
+        client: who.id,
         name: who.name.clone(),
         vhost: vhost.clone(),
         param: who.param.into(),
-        page: page.into(),
+        page,
         ticket,
         to: origins.get(turn % origins.len().max(1)).map_or("", String::as_str).into(),
         tries: 0,
         standing: Standing::Due,
     };
-    world.relays.checks.insert(who.id, check);
+    world.relays.checks.put(check);
     world.actions.push_back(Action::Check(who.id));
     Verdict::Wait(ticket)
 }
@@ -84,21 +115,20 @@ pub fn may(world: &mut World, who: &Who<'_>, vhost: &Rc<Vhost>) -> Verdict {
 impl World {
     /// The origin that is to be asked about a client now.
     pub fn check_due(&mut self, client: Id) -> Option<Rc<str>> {
-        let check = self.relays.checks.get_mut(&client)?;
+        let check = self.relays.checks.get(client)?;
         check.standing = Standing::Finding;
         Some(check.to.clone())
     }
 
     /// The clients whose question waits for the address of this origin.
     pub fn checks_finding(&self, to: &str) -> Vec<Id> {
-        let finding = |check: &Check| matches!(check.standing, Standing::Finding) && *check.to == *to;
-        let all = self.relays.checks.iter().filter(|(_, check)| finding(check));
-        all.map(|(client, _)| *client).collect()
+        let finding = |check: &&Box<Check>| matches!(check.standing, Standing::Finding) && *check.to == *to;
+        self.relays.checks.0.iter().flatten().filter(finding).map(|check| check.client).collect()
     }
 
     /// An origin could not be asked: the next one is.
     pub fn check_failed(&mut self, client: Id, why: &str) {
-        let Some(check) = self.relays.checks.get_mut(&client) else { return };
+        let Some(check) = self.relays.checks.get(client) else { return };
         check.tries += 1;
         if check.tries < check.vhost.cluster.origins.len() {
             check.to = check.vhost.cluster.after(&check.to).unwrap_or_default().into();
@@ -112,7 +142,7 @@ impl World {
 
     /// An origin has said what it thinks of a client.
     pub fn check_done(&mut self, client: Id, verdict: Result<(), Refusal>) {
-        let Some(check) = self.relays.checks.get_mut(&client) else { return };
+        let Some(check) = self.relays.checks.get(client) else { return };
         check.standing = verdict.map_or_else(Standing::Refused, |()| Standing::Passed);
         self.actions.push_back(Action::Hook(client, check.ticket));
     }
@@ -131,7 +161,7 @@ impl Probe {
     /// Asks an origin; the first bytes for it are appended to `out`.
     pub fn call(client: Id, entropy: Entropy, world: &mut World, out: &mut Vec<u8>) -> Option<Probe> {
         let via = world.relays.via(None);
-        let check = world.relays.checks.get_mut(&client)?;
+        let check = world.relays.checks.get(client)?;
         let asked = Asked { at_connect: true, ..Asked::of(&check.param, None) };
         let target = target(&check.name, &check.to, &check.vhost.cluster.vhost, &asked, Mode::Check);
         let target = Target { page_url: check.page.to_string(), via, ..target };

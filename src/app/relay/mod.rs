@@ -31,7 +31,6 @@ use crate::net::resolver::{Answer, Resolver};
 use crate::net::slots::Id;
 use crate::net::sys;
 use crate::wire::names::StreamName;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 /// How long after its end a destination is tried again, in milliseconds,
@@ -159,7 +158,7 @@ pub struct Desk {
     /// Streams that were to be fetched from origins, and clients that they were asked about.
     turns: usize,
     /// Clients that an origin is asked about (`token_traverse`), or was.
-    pub checks: HashMap<Id, check::Check>,
+    pub checks: check::Checks,
     /// The server ends: nothing is tried again.
     stopped: bool,
     /// When the log was told of a loop.
@@ -171,7 +170,14 @@ impl Default for Desk {
         let mut number = [0; 8];
         sys::random(&mut number);
         let number = format!("{:016x}", u64::from_be_bytes(number)).into();
-        Desk { number, resolver: None, turns: 0, checks: HashMap::new(), stopped: false, loop_told: None }
+        Desk {
+            number,
+            resolver: None,
+            turns: 0,
+            checks: check::Checks::default(),
+            stopped: false,
+            loop_told: None,
+        }
     }
 }
 
@@ -332,10 +338,10 @@ impl World {
     }
 
     /// The streams that wait for the address of this destination.
-    pub fn forwards_finding(&self, to: &str) -> Vec<(StreamId, Rc<str>)> {
-        let finding = |push: &&Push| push.state == State::Finding && *push.to == *to;
-        let of = |(id, live): (StreamId, &Live)| Some((id, live.pushes.iter().find(finding)?.to.clone()));
-        self.hub.entries().filter_map(of).collect()
+    pub fn forwards_finding(&self, to: &str) -> Vec<StreamId> {
+        let finding = |push: &Push| push.state == State::Finding && *push.to == *to;
+        let all = self.hub.entries().filter(|(_, live)| live.pushes.iter().any(finding));
+        all.map(|(id, _)| id).collect()
     }
 
     /// Which one of the `count` addresses of a destination is to be tried: one after the other, then from the first again.

@@ -276,12 +276,11 @@ impl World {
     }
 
     /// The streams that wait for the address of this origin.
-    pub fn pulls_finding(&self, to: &str) -> Vec<(StreamId, Rc<str>)> {
-        let of = |(id, live): (StreamId, &Live)| {
-            let pull = live.pull.as_ref().filter(|pull| pull.state == State::Finding && *pull.to == *to)?;
-            Some((id, pull.to.clone()))
+    pub fn pulls_finding(&self, to: &str) -> Vec<StreamId> {
+        let finding = |live: &Live| {
+            live.pull.as_ref().is_some_and(|pull| pull.state == State::Finding && *pull.to == *to)
         };
-        self.hub.entries().filter_map(of).collect()
+        self.hub.entries().filter(|(_, live)| finding(live)).map(|(id, _)| id).collect()
     }
 
     /// Which one of the `count` addresses of the origin is to be tried.

@@ -22,25 +22,36 @@ use std::rc::Rc;
 /// Why a server cannot be called, and when to try again.
 type Fault = (String, u64);
 
-fn cannot(error: std::io::Error) -> Fault {
-    (format!("it cannot be called: {error}"), RETRY_MS)
-}
-
-fn entropy() -> Entropy {
-    let mut entropy = [0; 64];
-    sys::random(&mut entropy);
-    Entropy(entropy)
+/// What a connection of our own is for.
+#[derive(Debug, Clone, Copy)]
+enum Errand {
+    /// To send a stream to a destination.
+    Send(StreamId),
+    /// To fetch a stream from an origin.
+    Fetch(StreamId),
+    /// To ask an origin about a client.
+    Check(Id),
 }
 
 impl Server {
-    /// Calls the destinations of a stream whose time has come. A name is looked up first, by another thread.
+    /// Calls the destinations of a stream whose time has come.
     pub(super) fn on_forward(&mut self, stream: StreamId) {
         for to in self.world.forwards_due(stream) {
-            let called = match to.parse::<SocketAddr>() {
-                Ok(addr) => self.call(stream, &to, addr),
-                Err(_) => self.world.relays.ask(&to).map_err(|why| (why, RETRY_MS)),
-            };
-            self.called(stream, &to, called);
+            self.reach(Errand::Send(stream), &to, None);
+        }
+    }
+
+    /// Looks after a stream that is fetched, and calls its origin if it is time.
+    pub(super) fn on_pull(&mut self, stream: StreamId) {
+        if let Some(to) = self.world.pull_due(stream) {
+            self.reach(Errand::Fetch(stream), &to, None);
+        }
+    }
+
+    /// Asks an origin about a client.
+    pub(super) fn on_check(&mut self, client: Id) {
+        if let Some(to) = self.world.check_due(client) {
+            self.reach(Errand::Check(client), &to, None);
         }
     }
 
@@ -48,104 +59,82 @@ impl Server {
     pub(super) fn on_names(&mut self) {
         while let Some(answer) = self.world.relays.answer() {
             self.world.hooks.found(&answer, self.world.now);
-            let none = |why: &str| (format!("its address is not found: {why}; check name and DNS"), RETRY_MS);
-            for client in self.world.checks_finding(&answer.name) {
-                let called = match &answer.found {
-                    Ok(list) => list.first().map_or(Ok(()), |addr| self.probe(client, *addr)),
-                    Err(why) => Err(none(why)),
-                };
-                self.probed(client, called);
+            let (to, found): (Rc<str>, _) = (answer.name.as_str().into(), Some(&answer.found));
+            for stream in self.world.forwards_finding(&to) {
+                self.reach(Errand::Send(stream), &to, found);
             }
-            for (stream, to) in self.world.pulls_finding(&answer.name) {
-                let called = match &answer.found {
-                    Ok(list) => match list.get(self.world.pull_address(stream, list.len())) {
-                        Some(addr) => self.fetch(stream, &to, *addr),
-                        None => Err(none("there is none")),
-                    },
-                    Err(why) => Err(none(why)),
-                };
-                self.fetched(stream, &to, called);
+            for stream in self.world.pulls_finding(&to) {
+                self.reach(Errand::Fetch(stream), &to, found);
             }
-            for (stream, to) in self.world.forwards_finding(&answer.name) {
-                let called = match &answer.found {
-                    Ok(list) => match list.get(self.world.forward_address(stream, &to, list.len())) {
-                        Some(addr) => self.call(stream, &to, *addr),
-                        None => Err(none("there is none")),
-                    },
-                    Err(why) => Err(none(why)),
-                };
-                self.called(stream, &to, called);
+            for client in self.world.checks_finding(&to) {
+                self.reach(Errand::Check(client), &to, found);
             }
         }
     }
 
-    fn called(&mut self, stream: StreamId, to: &str, outcome: Result<(), Fault>) {
-        if let Err((why, again_ms)) = outcome {
-            self.world.forward_ended(stream, to, &why, &format!("failed: {why}"), again_ms);
-        }
-    }
-
-    fn call(&mut self, stream: StreamId, to: &Rc<str>, addr: SocketAddr) -> Result<(), Fault> {
-        let Some(vhost) = self.world.hub.get(stream).map(|live| live.vhost.clone()) else { return Ok(()) };
-        let socket = self.dial(addr, &vhost)?;
-        let Some(live) = self.world.hub.get(stream) else { return Ok(()) };
-        let mut hello = Vec::new();
-        let peer = RelayPeer::call((stream, to), live, entropy(), &self.world, &mut hello);
-        let id = self.greet(socket, addr, Role::Relay(Box::new(peer)), hello)?;
-        self.world.forward_called(stream, to, id);
-        Ok(())
-    }
-
-    /// Looks after a stream that is fetched, and calls its origin if it is time.
-    pub(super) fn on_pull(&mut self, stream: StreamId) {
-        let Some(to) = self.world.pull_due(stream) else { return };
-        let called = match to.parse::<SocketAddr>() {
-            Ok(addr) => self.fetch(stream, &to, addr),
-            Err(_) => self.world.relays.ask(&to).map_err(|why| (why, RETRY_MS)),
+    /// Calls a server. A name is looked up first, by another thread; with `found` it was.
+    fn reach(&mut self, errand: Errand, to: &Rc<str>, found: Option<&Result<Vec<SocketAddr>, String>>) {
+        let called = match (found, to.parse::<SocketAddr>()) {
+            (None, Ok(addr)) => self.call(errand, to, addr),
+            (None, Err(_)) => self.world.relays.ask(to).map_err(|why| (why, RETRY_MS)),
+            (Some(Ok(list)), _) => {
+                let at = match errand {
+                    Errand::Send(stream) => self.world.forward_address(stream, to, list.len()),
+                    Errand::Fetch(stream) => self.world.pull_address(stream, list.len()),
+                    Errand::Check(_) => 0,
+                };
+                list.get(at).map_or(Ok(()), |addr| self.call(errand, to, *addr))
+            }
+            (Some(Err(why)), _) => {
+                Err((format!("its address is not found: {why}; check name and DNS"), RETRY_MS))
+            }
         };
-        self.fetched(stream, &to, called);
-    }
-
-    fn fetched(&mut self, stream: StreamId, to: &str, outcome: Result<(), Fault>) {
-        if let Err((why, _)) = outcome {
-            self.world.pull_ended(stream, None, to, &why, &format!("failed: {why}"), End::Unreachable);
+        let Err((why, again_ms)) = called else { return };
+        let line = format!("failed: {why}");
+        match errand {
+            Errand::Send(stream) => self.world.forward_ended(stream, to, &why, &line, again_ms),
+            Errand::Fetch(stream) => self.world.pull_ended(stream, None, to, &why, &line, End::Unreachable),
+            Errand::Check(client) => self.world.check_failed(client, &why),
         }
     }
 
-    fn fetch(&mut self, stream: StreamId, to: &Rc<str>, addr: SocketAddr) -> Result<(), Fault> {
-        let Some(vhost) = self.world.hub.get(stream).map(|live| live.vhost.clone()) else { return Ok(()) };
-        let socket = self.dial(addr, &vhost)?;
-        let Some(live) = self.world.hub.get(stream) else { return Ok(()) };
-        let mut hello = Vec::new();
-        let peer = Ingress::call((stream, to), live, entropy(), &self.world, &mut hello);
-        let id = self.greet(socket, addr, Role::Ingress(Box::new(peer)), hello)?;
-        self.world.pull_called(stream, id);
-        Ok(())
-    }
-
-    /// Asks an origin about a client.
-    pub(super) fn on_check(&mut self, client: Id) {
-        let Some(to) = self.world.check_due(client) else { return };
-        let called = match to.parse::<SocketAddr>() {
-            Ok(addr) => self.probe(client, addr),
-            Err(_) => self.world.relays.ask(&to).map_err(|why| (why, RETRY_MS)),
+    fn call(&mut self, errand: Errand, to: &Rc<str>, addr: SocketAddr) -> Result<(), Fault> {
+        let vhost = match errand {
+            Errand::Send(stream) | Errand::Fetch(stream) => {
+                self.world.hub.get(stream).map(|live| live.vhost.clone())
+            }
+            Errand::Check(client) => self.world.relays.checks.get(client).map(|check| check.vhost.clone()),
         };
-        self.probed(client, called);
-    }
-
-    fn probed(&mut self, client: Id, outcome: Result<(), Fault>) {
-        if let Err((why, _)) = outcome {
-            self.world.check_failed(client, &why);
-        }
-    }
-
-    fn probe(&mut self, client: Id, addr: SocketAddr) -> Result<(), Fault> {
-        let vhost = self.world.relays.checks.get(&client).map(|check| check.vhost.clone());
         let Some(vhost) = vhost else { return Ok(()) };
         let socket = self.dial(addr, &vhost)?;
-        let mut hello = Vec::new();
-        if let Some(peer) = Probe::call(client, entropy(), &mut self.world, &mut hello) {
-            self.greet(socket, addr, Role::Probe(Box::new(peer)), hello)?;
+        let mut random = [0; 64];
+        sys::random(&mut random);
+        let (entropy, mut hello) = (Entropy(random), Vec::new());
+        let world = &mut self.world;
+        let role = match errand {
+            Errand::Send(stream) => {
+                let Some(live) = world.hub.get(stream) else { return Ok(()) };
+                Role::Relay(Box::new(RelayPeer::call((stream, to), live, entropy, world, &mut hello)))
+            }
+            Errand::Fetch(stream) => {
+                let Some(live) = world.hub.get(stream) else { return Ok(()) };
+                Role::Ingress(Box::new(Ingress::call((stream, to), live, entropy, world, &mut hello)))
+            }
+            Errand::Check(client) => {
+                let Some(peer) = Probe::call(client, entropy, world, &mut hello) else { return Ok(()) };
+                Role::Probe(Box::new(peer))
+            }
+        };
+        let id = self.enter(socket, addr, role).map_err(cannot)?;
+        let Some(conn) = self.conns.get_mut(id) else { return Ok(()) };
+        conn.out.buffer().append(&mut hello);
+        if let Some((at, _)) = conn.deadline(&self.world) {
+            self.world.timers.set(Timer::Connection(id), at);
+        }
+        match errand {
+            Errand::Send(stream) => self.world.forward_called(stream, to, id),
+            Errand::Fetch(stream) => self.world.pull_called(stream, id),
+            Errand::Check(_) => {}
         }
         Ok(())
     }
@@ -197,23 +186,6 @@ impl Server {
         Ok(socket)
     }
 
-    /// Gives a connection that was begun its place, and its first words.
-    fn greet(
-        &mut self,
-        socket: Socket,
-        addr: SocketAddr,
-        role: Role,
-        mut hello: Vec<u8>,
-    ) -> Result<Id, Fault> {
-        let id = self.enter(socket, addr, role).map_err(cannot)?;
-        if let Some(conn) = self.conns.get_mut(id) {
-            conn.out.buffer().append(&mut hello);
-        }
-        let deadline = self.conns.get(id).and_then(|conn| conn.deadline(&self.world));
-        deadline.into_iter().for_each(|(at, _)| self.world.timers.set(Timer::Connection(id), at));
-        Ok(id)
-    }
-
     /// Whether this server listens for RTMP at an address, which is one of this machine if it is reached from itself
     /// (`from`).
     fn is_own(&self, at: SocketAddr, from: Option<IpAddr>) -> bool {
@@ -228,4 +200,8 @@ impl Server {
                 && listening.listen.addr.is_none_or(covers)
         })
     }
+}
+
+fn cannot(error: std::io::Error) -> Fault {
+    (format!("it cannot be called: {error}"), RETRY_MS)
 }
