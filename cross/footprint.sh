@@ -2,6 +2,7 @@
 # Measures what runnel takes of a small machine: bytes of the programs, memory at rest and at work.
 #
 #   cross/footprint.sh [-w]    prints the tables; -w writes them into docs/footprint.md, between its marks
+#   cross/footprint.sh -s      writes the table of sizes alone, for which nothing is run
 #
 # Measures every program of cross/build.sh that is in target/dist, and fails when one exceeds a budget. The programs for
 # PCs run as they are, and their resident memory is what a device would show. Those for other processors run under
@@ -119,9 +120,10 @@ memory() {
   done
 }
 
-write=''
+write='' tables=(sizes memory)
 case ${1:-} in
   -w) write=yes ;;
+  -s) write=yes tables=(sizes) ;;
   '') ;;
   *) usage; exit 2 ;;
 esac
@@ -129,14 +131,11 @@ lock
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 for tool in ffmpeg curl rtmpdump; do command -v $tool > /dev/null || die "$tool is missing"; done
-sizes > "$scratch/sizes"
-memory > "$scratch/memory"
-cat "$scratch/sizes"
-echo
-cat "$scratch/memory"
-if [ -n "$write" ]; then
-  for table in sizes memory; do
+for table in "${tables[@]}"; do
+  $table > "$scratch/$table"
+  cat "$scratch/$table"
+  echo
+  [ -z "$write" ] ||
     sed -i -e "/<!-- $table -->/,/<!-- end -->/{//!d}" -e "/<!-- $table -->/r $scratch/$table" $page
-  done
-fi
+done
 [ ${#over[@]} -eq 0 ] || die "over budget: $(printf '%s; ' "${over[@]}")"

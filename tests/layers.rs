@@ -225,6 +225,27 @@ fn no_64_bit_atomics() {
     assert_eq!(wide_atomic("AtomicUsize"), None);
 }
 
+/// The lines that print by `Debug`, of which the programs for small machines have nothing; tests and panics may.
+fn debug_prints(text: &str) -> Vec<&str> {
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let prints = |line: &&str| line.contains(":?}") || line.contains(":#?}");
+    code.lines().filter(prints).filter(|line| !line.contains("panic!")).collect()
+}
+
+#[test]
+fn nothing_is_printed_by_debug() {
+    // Modules of tests alone, apart from those whose names say so.
+    let of_tests = |file: &str| {
+        file.ends_with("tests.rs")
+            || ["media/hls/validate.rs", "wire/ts/check.rs", "wire/testing.rs"].contains(&file)
+    };
+    for (file, _) in files() {
+        let text = std::fs::read_to_string(src().join(&file)).unwrap();
+        assert!(of_tests(&file) || debug_prints(&text).is_empty(), "src/{file}: {:?}", debug_prints(&text));
+    }
+    assert_eq!(debug_prints("log(\"{a} {b:?}\");\n#[cfg(test)]\nmod tests { f(\"{:?}\") }").len(), 1);
+}
+
 #[test]
 fn the_reader_of_sources_sees_paths_and_nothing_else() {
     let text = r##"

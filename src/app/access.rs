@@ -93,7 +93,7 @@ fn page_host(url: &str) -> String {
         Some(v6) => v6.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
     };
-    host.trim_end_matches('.').to_lowercase()
+    host.trim_end_matches('.').to_ascii_lowercase()
 }
 
 /// The client's address as a chain of proxies tells it (`X-Forwarded-For`), as far as they are trusted.

@@ -425,13 +425,14 @@ fn rules(
     (complete && open.is_none()).then_some(list)
 }
 
-/// The name of a host, in lower case.
+/// The name of a host, in lower case as far as it is ASCII, as DNS compares.
 fn domain(text: &str) -> Option<String> {
-    let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+    let letter = |c: char| !c.is_ascii() || c.is_ascii_alphabetic();
+    let fits = |c: char| letter(c) || c.is_ascii_digit() || matches!(c, '-' | '_');
     let label = |label: &str| !label.is_empty() && !label.starts_with('-') && label.chars().all(fits);
-    let is_name = text.contains('.') || text.starts_with(char::is_alphabetic);
+    let is_name = text.contains('.') || text.starts_with(letter);
     let good = text.parse::<IpAddr>().is_ok() || is_name && text.len() <= 255 && text.split('.').all(label);
-    good.then(|| text.to_lowercase())
+    good.then(|| text.to_ascii_lowercase())
 }
 
 /// The port of RTMP.

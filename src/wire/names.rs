@@ -514,7 +514,7 @@ fn canonical_vhost(vhost: &str) -> String {
     if vhost.is_empty() || vhost.eq_ignore_ascii_case(DEFAULT_VHOST) {
         return DEFAULT_VHOST.to_owned();
     }
-    vhost.to_lowercase()
+    vhost.to_ascii_lowercase()
 }
 
 fn check(part: Part, text: &str) -> Result<(), NameError> {
