@@ -128,6 +128,9 @@ impl Copies {
     pub fn sweep(&mut self) {
         self.known.retain(|known| known.body.strong_count() > 0);
         self.lots.retain(|lot| lot.strong_count() > 0);
+        if self.lots.is_empty() {
+            self.lender.take();
+        }
     }
 }
 

@@ -50,11 +50,15 @@ impl Quick {
         if !in_memory && !DISKS.contains(&kind) {
             return None;
         }
+        let refused = |result: io::Result<()>, by: &[i32]| {
+            result.is_err_and(|error| error.raw_os_error().is_some_and(|code| by.contains(&code)))
+        };
         // EPERM is what some sandboxes answer to calls that they do not know.
-        let unknown = [libc::ENOSYS, libc::EINVAL, libc::EPERM].map(Some);
-        let known = |result: io::Result<()>| !result.is_err_and(|e| unknown.contains(&e.raw_os_error()));
-        let opens = known(sys::open_cached(&directory, Path::new(""), false).map(drop));
-        let reads = in_memory || known(sys::pages_in_memory(&directory, 1).map(drop));
+        let opened = sys::open_cached(&directory, Path::new(""), false).map(drop);
+        let opens = !refused(opened, &[libc::ENOSYS, libc::EINVAL, libc::EPERM]);
+        // Here it would be about the directory, and says nothing of the files in it.
+        let counted = sys::pages_in_memory(&directory, 1).map(drop);
+        let reads = in_memory || !refused(counted, &[libc::ENOSYS]);
         (opens && reads).then(|| Quick { directory, in_memory, page: sys::page_size() })
     }
 
