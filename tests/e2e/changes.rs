@@ -118,6 +118,24 @@ fn hls_js_plays_on_in_another_size_of_mp4() {
     changes_size("size-hls-mp4", HLS_JS, "fmp4");
 }
 
+/// The microphone is taken away: the picture moves on. (In FLV there is nobody to put silence in its place.)
+fn falls_silent(name: &str, player: Player, variant: &str) {
+    let clip = flv::read(&clips::clock());
+    let picture: Vec<Tag> = clip.iter().filter(|tag| tag.kind != 8).cloned().collect();
+    let wants = ["--seconds", "14", "--still", "8"];
+    watched(name, player, variant, clip, &wants, |encoder| encoder.go_on_with(picture, 0));
+}
+
+#[test]
+fn hls_js_plays_on_without_sound_in_ts() {
+    falls_silent("silent-hls-ts", HLS_JS, "ts");
+}
+
+#[test]
+fn hls_js_plays_on_without_sound_in_mp4() {
+    falls_silent("silent-hls-mp4", HLS_JS, "fmp4");
+}
+
 /// First sound alone, then both: the picture is seen.
 #[test]
 fn the_page_shows_a_picture_that_comes_late() {

@@ -14,6 +14,7 @@ pub mod adts;
 pub mod fmp4;
 pub mod mp3;
 mod refusal;
+mod silence;
 #[cfg(test)]
 mod tests;
 pub mod ts;

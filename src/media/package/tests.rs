@@ -243,6 +243,31 @@ fn a_gap_in_the_sound_is_not_closed() {
     assert_eq!(starts, [0, 93, 500]);
 }
 
+/// Sound that stops while the picture goes on: silence takes its place, of AAC in its heads and of MP3, and never before the clock.
+#[test]
+fn silence_takes_the_place_of_sound_that_stops() {
+    let aac = Source::with(&[AVC_HEADER, AAC_HEADER]);
+    let bare = Source::with(&[AVC_HEADER]);
+    let mut mp3: Vec<Frame> = (0..250).map(|n| bare.picture(n * 40, n % 25 == 0)).collect();
+    mp3.extend((0..382).map(|n| bare.mp3(n * 26)));
+    mp3.sort_by_key(|frame| frame.dts);
+    for (frames, silent) in [(av(&aac, 0, 10_000), hex("21000000001c")), (mp3, hex("fffb1000"))] {
+        let holed: Vec<Frame> = frames
+            .into_iter()
+            .filter(|frame| frame.kind == Kind::Video || !(3000..7000).contains(&frame.dts))
+            .collect();
+        let (_, packets) = sent(&holed);
+        let times: Vec<u64> = packets.of(PID_AUDIO).iter().map(|pes| pes.pts / TICKS).collect();
+        let longest = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        assert!(longest < 1_100, "{longest} ms: until it is known that it stops, and no more");
+        let within =
+            packets.of(PID_AUDIO).into_iter().filter(|pes| (4200..6900).contains(&(pes.pts / TICKS)));
+        let found: Vec<bool> =
+            within.map(|pes| pes.payload.windows(silent.len()).any(|part| part == silent)).collect();
+        assert!(found.len() >= 25 && found.iter().all(|silent| *silent), "{found:?}");
+    }
+}
+
 fn sent_with(frames: &[Frame], max_clock_gap: Option<u64>) -> (Vec<Piece>, Packets) {
     let pieces = run(&mut TsPackager::default(), frames);
     let packets = read(&pieces, Rules { max_clock_gap, ..strict() });

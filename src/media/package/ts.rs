@@ -13,15 +13,18 @@
 //! DTS that it comes with; the map's version changes with what the map says and with the codec configuration.
 //! Deviations: timestamps are the stream's own time from its very start, so they wrap after 26.5 hours. A presentation
 //! time before zero is zero. Video that is announced but does not come for [`VIDEO_SILENCE_MS`] does not keep readers
-//! from starting with sound.
+//! from starting with sound. Sound that stops is filled with silence (`silence`) for players that make MP4 of this; what of it would
+//! be older than the clock is left out.
 
 use super::adts::aac_config;
+use super::silence::{self, Silence};
 use super::{Packager, Piece, frames_of_track};
 use crate::media::cursor::Filter;
 use crate::media::frame::{CodecSet, Frame, HeaderKey, Kind, Role};
 use crate::wire::aac::{self, Adts};
 use crate::wire::annexb::{ByteStream, Coding};
 use crate::wire::avtag::{self, AudioCodec, Part, VideoCodec};
+use crate::wire::mp4::config::{self, AudioConfig};
 use crate::wire::ts::{self, Counter, Elementary, Pcr, StreamType, Unit};
 use crate::wire::{avc, hevc, mp3};
 use bytes::Bytes;
@@ -72,6 +75,8 @@ struct Audio {
     sound: Sound,
     /// Length of a frame in microseconds.
     frame_us: u64,
+    /// What its silence is like, if that is known.
+    config: Option<AudioConfig>,
 }
 
 /// Audio that waits for more, to share a PES packet.
@@ -100,6 +105,11 @@ pub struct TsPackager {
     last_key: Option<u64>,
     /// When video last came; the first time of all until then.
     last_video: Option<u64>,
+    silence: Silence,
+    /// When sound last came, or silence in its place.
+    last_sound: Option<u64>,
+    /// Since when pictures have come without a leap of the time line.
+    steady_since: u64,
 }
 
 #[derive(Debug, Default)]
@@ -133,6 +143,9 @@ impl TsPackager {
             clock: None,
             last_key: None,
             last_video: None,
+            silence: Silence::new(),
+            last_sound: None,
+            steady_since: 0,
         }
     }
 
@@ -216,6 +229,7 @@ impl TsPackager {
         let data = tag.data(&frame.payload);
         let picture = self.video.as_mut().and_then(|video| video.stream.push(data, tag.key, &mut scratch));
         if let Some(picture) = picture {
+            self.fill_sound(frame.dts, out);
             self.flush(out);
             let pts = frame.dts.saturating_add_signed(i64::from(tag.cts));
             self.put_picture(&scratch, picture.key, frame.dts, pts, out);
@@ -244,10 +258,37 @@ impl TsPackager {
         self.piece(key, Kind::Video, dts, bytes, out);
     }
 
+    /// A picture of time `dts` comes: sound that is missing is filled with silence, but not where pictures are missing too.
+    fn fill_sound(&mut self, dts: u64, out: &mut Vec<Piece>) {
+        if self.last_video.is_none_or(|last| dts.saturating_sub(last) > silence::PATIENCE_MS) {
+            self.steady_since = dts;
+        }
+        let Some(Audio { track, config: Some(config), .. }) = &self.audio else { return };
+        let (Some(last), track) = (self.last_sound, *track) else { return };
+        for (dts, data) in self.silence.fill(dts, last.max(self.steady_since), config) {
+            self.last_sound = Some(dts);
+            if self.clock.is_none_or(|clock| dts >= clock) {
+                self.push_sound(track, dts, &data, out);
+            }
+        }
+    }
+
+    fn push_sound(&mut self, track: u8, dts: u64, data: &[u8], out: &mut Vec<Piece>) {
+        match &self.audio {
+            Some(Audio { sound: Sound::Mpeg { .. }, .. }) => self.push_mpeg(track, dts, data, out),
+            _ => self.push_aac(track, dts, data, out),
+        }
+    }
+
     fn push_audio(&mut self, frame: &Frame, out: &mut Vec<Piece>) {
         let track = self.audio.as_ref().map(|audio| audio.track);
         let Some(tag) = frames_of_track(frame, track) else { return };
         let data = tag.data(&frame.payload);
+        let (last, picture) = (self.last_sound.unwrap_or(0), self.last_video.unwrap_or(0));
+        if self.silence.is_filled(frame.dts, last, picture) {
+            return;
+        }
+        self.last_sound = Some(frame.dts);
         match tag.codec {
             AudioCodec::Aac => self.push_aac(tag.track, frame.dts, data, out),
             AudioCodec::Mp3 | AudioCodec::Mp38k => self.push_mpeg(tag.track, frame.dts, data, out),
@@ -259,11 +300,11 @@ impl TsPackager {
         let whole = aac::is_adts(data);
         if !matches!(self.audio, Some(Audio { sound: Sound::Aac(_), .. })) {
             let announced = self.codec.as_deref().and_then(audio_of).filter(|audio| audio.track == track);
-            let described = Audio { track, header: None, sound: Sound::Aac(None), frame_us: 0 };
+            let described = Audio { track, header: None, sound: Sound::Aac(None), frame_us: 0, config: None };
             let Some(audio) = announced.or(whole.then_some(described)) else { return };
             self.set_audio(Some(audio), out);
         }
-        let Some(Audio { sound: Sound::Aac(adts), frame_us, .. }) = self.audio else { return };
+        let Some(&Audio { sound: Sound::Aac(adts), frame_us, .. }) = self.audio.as_ref() else { return };
         if whole {
             // How many frames there are is not known: they stay by themselves.
             self.flush(out);
@@ -281,9 +322,10 @@ impl TsPackager {
         if let Some(head) = mp3::parse_head(data).filter(|head| known != Some(head.mpeg1)) {
             let sound = Sound::Mpeg { mpeg1: head.mpeg1 };
             let frame_us = frame_us(head.samples, head.rate);
-            self.set_audio(Some(Audio { track, header: None, sound, frame_us }), out);
+            let config = config::mp3(data);
+            self.set_audio(Some(Audio { track, header: None, sound, frame_us, config }), out);
         }
-        if let Some(Audio { sound: Sound::Mpeg { .. }, frame_us, .. }) = self.audio {
+        if let Some(&Audio { sound: Sound::Mpeg { .. }, frame_us, .. }) = self.audio.as_ref() {
             self.pack(dts, frame_us, &[], data, out);
         }
     }
@@ -439,7 +481,8 @@ fn audio_of(set: &CodecSet) -> Option<Audio> {
     let (track, header, config) = aac_config(set)?;
     let sound = Sound::Aac(Some(Adts::new(&config)?));
     let frame_us = frame_us(aac::FRAME_SAMPLES, config.rate);
-    Some(Audio { track, header: Some(header.clone()), sound, frame_us })
+    let config = config::aac(avtag::audio(header).data(header));
+    Some(Audio { track, header: Some(header.clone()), sound, frame_us, config })
 }
 
 fn frame_us(samples: u32, rate: u32) -> u64 {

@@ -28,11 +28,11 @@
 //! Of several tracks of a kind, one is packaged.
 
 mod learn;
-mod silence;
 #[cfg(test)]
 mod tests;
 mod track;
 
+use super::silence::{self, Silence};
 use super::{Packager, Piece};
 use crate::media::frame::{Frame, Kind, Role};
 use crate::wire::avtag::{self, AudioCodec, Part, VideoCodec};
@@ -40,7 +40,6 @@ use crate::wire::mp4::config::{self, AudioConfig, VideoConfig};
 use crate::wire::mp4::{init, sample};
 use bytes::Bytes;
 use learn::Seen;
-use silence::Silence;
 use std::borrow::Cow;
 use track::{Cut, Held, Queue};
 
@@ -271,8 +270,8 @@ impl Fmp4Packager {
     fn fill_sound(&mut self, dts: u64) {
         if let Some(config) = self.audio.known() {
             let last = self.sounds.last_dts().unwrap_or(self.key_dts).max(self.steady_since);
-            for silent in self.silence.fill(dts, last, config) {
-                self.sounds.push(silent);
+            for (dts, data) in self.silence.fill(dts, last, config) {
+                self.sounds.push(Held { dts, cts: 0, sync: true, data });
             }
         }
     }

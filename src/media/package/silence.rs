@@ -10,7 +10,6 @@
 //!    └────────(sound that is newer)──── Over ◄───┘ `patience` grows; what has been filled is left out
 //! ```
 
-use super::track::Held;
 use crate::wire::mp4::config::AudioConfig;
 use crate::wire::mp4::init::Entry;
 use crate::wire::{aac, mp3};
@@ -56,9 +55,9 @@ impl Silence {
         Silence { state: State::Off, patience: PATIENCE_MS }
     }
 
-    /// A picture of time `picture` has come and the last sound is of time `last`: the silence that is due. Of codecs for
-    /// which there is none here, nothing.
-    pub(super) fn fill(&mut self, picture: u64, last: u64, config: &AudioConfig) -> Vec<Held> {
+    /// A picture of time `picture` has come and the last sound is of time `last`: the silence that is due, each frame
+    /// with its time. Of codecs for which there is none here, nothing.
+    pub(super) fn fill(&mut self, picture: u64, last: u64, config: &AudioConfig) -> Vec<(u64, Bytes)> {
         let is_on = matches!(self.state, State::On { .. });
         if !is_on && picture.saturating_sub(last) <= self.patience {
             return Vec::new();
@@ -76,7 +75,7 @@ impl Silence {
                 return out;
             }
             *made = made.saturating_add(1);
-            out.push(Held { dts, cts: 0, sync: true, data: frame.clone() });
+            out.push((dts, frame.clone()));
         }
     }
 
