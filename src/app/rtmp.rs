@@ -1,9 +1,15 @@
 //! RTMP peers: turns what the session reports into deeds on streams.
 
+mod ending;
+mod publishing;
+
+pub use self::ending::{dismiss, evict, kick, replaced, send_away, timed_out, viewer_over};
+pub use self::publishing::verdict;
+use self::publishing::{is_denied, on_fc_publish, on_publish};
 use super::access::Refusal;
 use super::conn::{Conn, Role, amount};
 use super::hooks::{self, Deed, Verdict, Who};
-use super::hub::{Live, Source, StreamId};
+use super::hub::{Source, StreamId};
 use super::relay::check;
 use super::relay::pull::Asked;
 use super::viewer::Viewer;
@@ -511,120 +517,6 @@ fn resolve(peer: &RtmpPeer, world: &World, stream: &str) -> Result<(Request, Rc<
     Ok((request, vhost))
 }
 
-fn on_fc_publish(conn: &mut Conn, world: &mut World, tid: f64, stream: &str) {
-    let Role::Rtmp(peer) = &mut conn.role else { return };
-    let (id, ip) = (conn.id, conn.peer.ip());
-    let verdict = resolve(peer, world, stream).and_then(|(request, vhost)| {
-        world.may(&vhost, Act::Publish, id, ip).map_err(|refusal| refusal.why)?;
-        world.may_publish(&request.name, &vhost, ip)
-    });
-    let refusal = verdict.err();
-    if refusal.is_none() && is_asked(conn, world, Command::FcPublish { tid }, stream) {
-        return;
-    }
-    let Role::Rtmp(peer) = &mut conn.role else { return };
-    peer.session.answer_fc_publish(tid, stream, refusal.as_deref(), conn.out.buffer());
-}
-
-/// Whether the peer may not do this with a stream of the vhost that it names; then it is told.
-fn is_denied(conn: &mut Conn, world: &mut World, act: Act, msid: u32, stream: &str) -> bool {
-    let Role::Rtmp(peer) = &mut conn.role else { return false };
-    let Ok((request, vhost)) = resolve(peer, world, stream) else { return false };
-    let Err(refusal) = world.may(&vhost, act, conn.id, conn.peer.ip()) else { return false };
-    let code = match act {
-        Act::Publish => "NetStream.Publish.Denied",
-        Act::Play => "NetStream.Play.Failed",
-    };
-    peer.session.reject(msid, code, &refusal.why, conn.out.buffer());
-    world.complain("rtmp", conn, &format!("{} of {} refused: {refusal}", act.word(), request.name));
-    conn.finish(world, "refused");
-    true
-}
-
-fn on_publish(conn: &mut Conn, world: &mut World, msid: u32, stream: &str) {
-    if !is_denied(conn, world, Act::Publish, msid, stream)
-        && !is_asked(conn, world, Command::Publish { msid }, stream)
-        && !applies(conn, world, msid, stream)
-    {
-        publish(conn, world, msid, stream);
-    }
-}
-
-/// Whether an origin is to say first whether this may be published, or cannot be asked, which the peer is told.
-fn applies(conn: &mut Conn, world: &mut World, msid: u32, stream: &str) -> bool {
-    let Role::Rtmp(peer) = &mut conn.role else { return false };
-    let Ok((request, vhost)) = resolve(peer, world, stream) else { return false };
-    let free = world.may_publish(&request.name, &vhost, conn.peer.ip()).is_ok();
-    if !vhost.cluster.remote || !free {
-        return false;
-    }
-    let via = peer.home.as_ref().and_then(|home| home.via.as_deref());
-    match world.apply(&request.name, &vhost, conn.id, Asked::of(&request.raw_params, via)) {
-        Ok(false) => false,
-        Ok(true) => {
-            let until = world.now.saturating_add(vhost.publish.firstpkt_timeout_ms);
-            let agent = Some(peer.take_agent());
-            peer.job = Job::Applying { msid, name: stream.into(), until, agent };
-            world.timers.set(Timer::Connection(conn.id), until);
-            true
-        }
-        Err(why) => {
-            refuse_publish(conn, world, (msid, stream), "NetStream.Publish.BadName", &why);
-            true
-        }
-    }
-}
-
-/// The origin has said whether the peer may publish.
-pub fn verdict(conn: &mut Conn, world: &mut World, refusal: Option<(Box<str>, Box<str>)>) {
-    let Role::Rtmp(peer) = &mut conn.role else { return };
-    let Job::Applying { msid, name, agent, .. } = &mut peer.job else { return };
-    let (msid, name, agent) = (*msid, std::mem::take(name), agent.take());
-    peer.job = Job::None { since: world.now, agent };
-    match refusal {
-        None => publish(conn, world, msid, &name),
-        Some((code, why)) => refuse_publish(conn, world, (msid, &name), &code, &why),
-    }
-    if !conn.publishes() {
-        world.withdraw(conn.id);
-    }
-    world.mark(conn);
-}
-
-fn refuse_publish(conn: &mut Conn, world: &mut World, (msid, stream): (u32, &str), code: &str, why: &str) {
-    let Role::Rtmp(peer) = &mut conn.role else { return };
-    peer.session.reject(msid, code, why, conn.out.buffer());
-    let name = printable(names::without_params(stream), QUOTED);
-    world.complain("rtmp", conn, &format!("publish of {name} refused: {why}"));
-    conn.finish(world, "publish refused");
-}
-
-fn publish(conn: &mut Conn, world: &mut World, msid: u32, stream: &str) {
-    let Role::Rtmp(peer) = &mut conn.role else { return };
-    let by = Source::Peer(conn.id, conn.peer.ip());
-    let verdict = resolve(peer, world, stream).and_then(|(request, vhost)| {
-        let id = world.publish(&request.name, &vhost, by)?;
-        Ok((id, request.name))
-    });
-    match verdict {
-        Ok((id, name)) => {
-            peer.session.accept_publish(msid, stream, conn.out.buffer());
-            if let Some(live) = world.hub.get_mut(id) {
-                live.via = peer.home.as_ref().and_then(|home| home.via.clone());
-            }
-            let received_before = peer.session.received();
-            let agent = peer.take_agent();
-            peer.job =
-                Job::Publishing { stream: id, by, since: world.now, last_media: None, received_before };
-            world.timers.set(Timer::Connection(conn.id), world.now);
-            log::info!(target: "rtmp", "{} {}: publisher of {name} came ({agent})", conn.tag(), conn.peer);
-        }
-        Err(why) => {
-            refuse_publish(conn, world, (msid, stream), "NetStream.Publish.BadName", &why);
-        }
-    }
-}
-
 fn on_play(conn: &mut Conn, world: &mut World, msid: u32, stream: &str, until_ms: Option<u64>) {
     if is_denied(conn, world, Act::Play, msid, stream)
         || is_asked(conn, world, Command::Play { msid, until_ms }, stream)
@@ -706,113 +598,4 @@ fn on_pause(conn: &mut Conn, world: &mut World, paused: bool) {
         viewer.paused = paused;
         world.mark(conn);
     }
-}
-
-/// The viewer has all that it will get; the connection may play something else.
-pub fn viewer_over(conn: &mut Conn, world: &mut World) {
-    if conn.viewer().is_some_and(|viewer| viewer.until_ms == Some(0)) {
-        return kick(conn, world);
-    }
-    conn.drop_job(world, "the stream is over");
-    if let Role::Rtmp(peer) = &mut conn.role {
-        peer.session.end("NetStream.Play.Stop", "The stream is over.", conn.out.buffer());
-        world.mark(conn);
-    }
-    if world.replaced {
-        conn.finish(world, REPLACED);
-    }
-}
-
-/// The server is about to go. A client that can be asked to connect anew is; it leaves when it is ready. True if it is
-/// one of those.
-pub fn send_away(conn: &mut Conn, world: &mut World) -> bool {
-    let Role::Rtmp(peer) = &mut conn.role else { return false };
-    let asked = peer.session.ask_to_reconnect(conn.out.buffer());
-    if asked {
-        log::debug!(target: "rtmp", "{} {}: asked to connect anew", conn.tag(), conn.peer);
-        world.mark(conn);
-    }
-    asked
-}
-
-/// Another process has taken over. Publishers and those who wait for a stream are cut off without a word of refusal, so
-/// that they come back, or asked to, if they know what that means; viewers get what is left; who has asked for nothing yet
-/// may do so.
-pub fn replaced(conn: &mut Conn, world: &mut World) {
-    let asked = send_away(conn, world);
-    let Role::Rtmp(peer) = &conn.role else { return };
-    if let Job::Publishing { .. } | Job::Applying { .. } | Job::Waiting { .. } | Job::Asking(_) = peer.job {
-        conn.drop_job(world, REPLACED);
-        if !asked {
-            world.close(conn, REPLACED);
-        }
-    }
-}
-
-/// Another publisher has taken the stream.
-pub fn evict(conn: &mut Conn, world: &mut World) {
-    if let Role::Rtmp(peer) = &mut conn.role {
-        let why = "Another publisher has taken over this stream.";
-        peer.session.end("NetStream.Publish.BadName", why, conn.out.buffer());
-        conn.finish(world, "another publisher took over");
-    }
-}
-
-/// The operator wants the client gone: it is told so in its protocol, and the connection ends.
-pub fn kick(conn: &mut Conn, world: &mut World) {
-    let Role::Rtmp(peer) = &mut conn.role else { return };
-    let why = "The operator has ended this connection.";
-    match &mut peer.job {
-        // A message in flight is finished first, or the client would take ours for the rest of it.
-        Job::Playing(viewer) if viewer.cursor.mid_message() => {
-            (viewer.until_ms, viewer.paused) = (Some(0), false);
-            return world.mark(conn);
-        }
-        Job::Publishing { .. } => peer.session.end("NetStream.Publish.Denied", why, conn.out.buffer()),
-        Job::Waiting { msid, .. } => {
-            let msid = *msid;
-            peer.session.reject(msid, "NetStream.Play.Failed", why, conn.out.buffer());
-        }
-        Job::Applying { msid, .. } => {
-            let msid = *msid;
-            peer.session.reject(msid, "NetStream.Publish.Denied", why, conn.out.buffer());
-        }
-        Job::Playing(_) => peer.session.end("NetStream.Play.Stop", why, conn.out.buffer()),
-        Job::None { .. } | Job::Asking(_) => {}
-    }
-    conn.finish(world, KICKED);
-}
-
-/// The vhost of the stream that the peer publishes or waits for is gone.
-pub fn dismiss(conn: &mut Conn, world: &mut World, why: &str) {
-    let Role::Rtmp(peer) = &mut conn.role else { return };
-    if let Job::Publishing { .. } = &peer.job {
-        peer.session.end("NetStream.Publish.BadName", why, conn.out.buffer());
-        return conn.finish(world, why);
-    }
-    timed_out(conn, world, why);
-}
-
-/// The peer has run out of time.
-pub fn timed_out(conn: &mut Conn, world: &mut World, why: &str) {
-    let Role::Rtmp(peer) = &mut conn.role else { return };
-    if let Job::Waiting { stream, msid, name, .. } = &peer.job {
-        let (msid, name) = (*msid, printable(names::without_params(name), QUOTED));
-        let text = match world.hub.get(*stream).map(Live::absence) {
-            Some((502, text)) => text,
-            _ => format!("nobody publishes {name}"),
-        };
-        peer.session.reject(msid, "NetStream.Play.StreamNotFound", &text, conn.out.buffer());
-        world.complain("rtmp", conn, &format!("waited in vain: {text}"));
-        conn.finish(world, why);
-        return;
-    }
-    if let Job::Applying { msid, name, .. } = &peer.job {
-        let (msid, name) = (*msid, name.clone());
-        return refuse_publish(conn, world, (msid, &name), "NetStream.Publish.Failed", why);
-    }
-    if peer.home.is_none() {
-        world.complain("rtmp", conn, &why);
-    }
-    conn.finish(world, why);
 }

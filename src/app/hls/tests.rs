@@ -1,7 +1,10 @@
+use super::answer::find_by_name;
 use super::*;
 use crate::app::hub::Source;
+use crate::app::world::Action;
 use crate::conf::{Config, Vhost};
 use crate::media::frame::Kind;
+use crate::media::hls::Playlist;
 use crate::net::slots::Id;
 use bytes::Bytes;
 use std::net::Ipv4Addr;
