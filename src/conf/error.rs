@@ -98,11 +98,13 @@ pub(super) struct Reports<'t> {
     /// In the order of the files, then of the lines.
     list: Vec<(Span, ConfError)>,
     counts: [usize; 2],
+    /// The reference of directives, unpacked when the first report needs it.
+    pub(super) page: Option<String>,
 }
 
 impl<'t> Reports<'t> {
     pub(super) fn new(sources: &'t Sources) -> Self {
-        Self { sources, list: Vec::new(), counts: [0; 2] }
+        Self { sources, list: Vec::new(), counts: [0; 2], page: None }
     }
 
     /// Reports what keeps the file from loading.

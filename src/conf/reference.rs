@@ -33,12 +33,11 @@ fn entry<'a>(page: &'a str, context: Context, name: &str) -> Option<&'a str> {
     entry.split("\n### ").next()
 }
 
-/// What `directive` is for, in one or two sentences.
-pub(super) fn purpose(directive: &Directive) -> String {
+/// What `directive` is for, in one or two sentences of the page.
+pub(super) fn purpose<'a>(page: &'a str, directive: &Directive) -> &'a str {
     let of = |context: &Context| schema::directives(*context).iter().any(|d| std::ptr::eq(d, directive));
-    let page = page();
-    let entry = Context::ALL.into_iter().find(of).and_then(|context| entry(&page, context, directive.name));
-    entry.and_then(|entry| entry.lines().next()).unwrap_or_default().to_owned()
+    let entry = Context::ALL.into_iter().find(of).and_then(|context| entry(page, context, directive.name));
+    entry.and_then(|entry| entry.lines().next()).unwrap_or_default()
 }
 
 /// The block of a directive as a heading.

@@ -242,8 +242,11 @@ pub(super) fn read<'a>(
     let wrong = |reports: &mut Reports<'_>, arg: Token<'_>| {
         let message =
             format!("`{}` takes {}, not `{}`", directive.name, directive.kind.takes(), clip(arg.text));
-        let help = format!("{} Default: {}.", reference::purpose(directive), directive.default);
-        reports.error(arg.span, message, Some(help));
+        let help = (!reports.is_full()).then(|| {
+            let page = reports.page.get_or_insert_with(reference::page);
+            format!("{} Default: {}.", reference::purpose(page, directive), directive.default)
+        });
+        reports.error(arg.span, message, help);
     };
     let found = match directive.kind {
         Kind::Flag => Some(Value::Flag(flag(directive, one, reports))),
