@@ -122,8 +122,9 @@ impl World {
 
     /// The clients whose question waits for the address of this origin.
     pub fn checks_finding(&self, to: &str) -> Vec<Id> {
-        let finding = |check: &&Box<Check>| matches!(check.standing, Standing::Finding) && *check.to == *to;
-        self.relays.checks.0.iter().flatten().filter(finding).map(|check| check.client).collect()
+        let all = self.relays.checks.0.iter().flatten();
+        let finding = all.filter(|check| matches!(check.standing, Standing::Finding) && *check.to == *to);
+        finding.map(|check| check.client).collect()
     }
 
     /// An origin could not be asked: the next one is.
