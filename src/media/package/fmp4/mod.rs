@@ -21,7 +21,8 @@
 //!
 //! A browser plays as far as all tracks reach. Sound that stops is filled with silence (`silence`). A picture that stands while the sound
 //! goes on lasts [`HOLD_MS`] for live readers, so that they hear what there is: when the next one comes it takes the
-//! rest of that time away, as the byte stream format has it for frames that overlap.
+//! rest of that time away, as the byte stream format has it for frames that overlap. (Not so with B-frames, where the last to
+//! come is not the last that is shown.)
 //!
 //! Invariants: a new header comes before the first piece that needs it; after one that changes video or adds sound, a key comes first. Bounded: [`START_WAIT_MS`], [`MAX_HELD_BYTES`], [`MAX_SAMPLES`], [`MAX_PIECE_BYTES`].
 //! Deviations: no edit lists, so B-frames show their delay as a first picture later than the first sound, as in FLV.
@@ -56,7 +57,8 @@ pub const AUDIO_PIECE_MS: u64 = 100;
 /// How long audio waits for a keyframe of an earlier time that is held for its successor, in milliseconds.
 const MAX_AUDIO_HOLD_MS: u64 = 1000;
 /// How much sound, in milliseconds, comes before a held picture goes out alone for live readers, and how long that then lasts.
-const STANDS_AFTER_MS: u64 = 500;
+/// Less than players have in their buffers: one that has run dry does not go on with a single picture.
+const STANDS_AFTER_MS: u64 = 200;
 const HOLD_MS: u64 = 10_000;
 const DEFAULT_VIDEO_PERIOD_MS: u64 = 40;
 const DEFAULT_AUDIO_PERIOD_MS: u64 = 21;
@@ -126,6 +128,8 @@ pub struct Fmp4Packager {
     live: bool,
     /// Time of the newest sound when the newest picture came.
     heard: u64,
+    /// The latest time at which a picture is shown.
+    shown: u64,
 }
 
 impl Fmp4Packager {
@@ -149,6 +153,7 @@ impl Fmp4Packager {
             steady_since: 0,
             live: false,
             heard: 0,
+            shown: 0,
         }
     }
 
@@ -216,6 +221,7 @@ impl Fmp4Packager {
         }
         self.fill_sound(frame.dts);
         self.heard = self.sounds.last_dts().unwrap_or(frame.dts);
+        self.shown = self.shown.max(frame.dts.saturating_add_signed(i64::from(tag.cts)));
         self.go(out);
     }
 
@@ -334,9 +340,14 @@ impl Fmp4Packager {
 
     /// Gives out the newest picture when the sound goes on without a next one.
     fn hold_picture(&mut self, out: &mut Vec<Piece>) {
-        let Some((dts, key)) = self.pictures.newest().map(|newest| (newest.dts, newest.sync)) else { return };
+        let Some(newest) = self.pictures.newest() else { return };
+        let (dts, key) = (newest.dts, newest.sync);
+        // Of a B-frame the length is of no use: another picture is shown after it.
+        if dts.saturating_add_signed(i64::from(newest.cts)) < self.shown {
+            return;
+        }
         let since = self.sounds.last_dts().unwrap_or(0).saturating_sub(self.heard);
-        if !self.live || since <= STANDS_AFTER_MS.max(2 * self.pictures.period()) {
+        if !self.live || since <= STANDS_AFTER_MS.max(self.pictures.period().saturating_mul(3)) {
             return;
         }
         if key {

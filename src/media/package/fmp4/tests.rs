@@ -242,6 +242,21 @@ fn a_picture_that_stands_lasts_while_sound_goes_on() {
     }
 }
 
+/// With B-frames the newest picture is not the last that is shown: it keeps its own length.
+#[test]
+fn a_b_frame_is_not_held() {
+    let c = both();
+    let mut packager = Fmp4Packager::new(true, true, 0);
+    packager.for_live();
+    // The key is shown at 80, the frame behind it at 0.
+    let mut frames = vec![key(0, &c), inter(40, &c)];
+    frames.extend((0..100).map(|n| sound(n * 23, &c)));
+    let mut pieces = run(&mut packager, &frames);
+    assert_eq!(fragments(&pieces).iter().filter(|f| f.track == VIDEO_TRACK).count(), 1);
+    packager.finish(&mut pieces);
+    assert!(fragments(&pieces).iter().flat_map(|f| &f.samples).all(|sample| sample.duration <= 40));
+}
+
 /// Sound that is always a second ahead, and a camera of a picture a second: no picture is taken for one that stands.
 #[test]
 fn skew_and_slow_cameras_are_no_standing_pictures() {
