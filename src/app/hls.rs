@@ -294,10 +294,12 @@ impl LiveHls {
         name: &StreamName,
         mono_ms: u64,
     ) -> bool {
-        let progress = self.hls.push(frame, tracks, now(mono_ms));
+        let mut progress = self.hls.push(frame, tracks, now(mono_ms));
         if let Some(why) = self.hls.refusal().filter(|_| !self.told.0) {
             log::warn!(target: "hls", "{name}: no HLS: {why}");
             self.told.0 = true;
+            // Who waits is told so too.
+            progress.changed = true;
             if self.vhost.hls.on_error == HlsOnError::Disconnect {
                 self.verdict = Some(format!("there can be no HLS of it: {why}"));
             }

@@ -14,7 +14,7 @@ use crate::support::server::{Server, usual_vhost};
 use crate::support::{note, poll};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -112,6 +112,11 @@ fn mpeg_ts_goes_without_opus_and_says_so() {
     publisher.send(&tags[..300]);
     let sound = tags.iter().filter(|tag| tag.kind == 8).cloned().collect();
     let _alone = Paced::publish(server.rtmp, "radio", sound);
+    // Before it is known what the stream carries.
+    let (mut early, asked) = (Http::connect(server.http), Instant::now());
+    early.get("/live/radio.m3u8", "");
+    assert_eq!(early.head().status, 415);
+    assert!(asked.elapsed() < Duration::from_secs(5), "who waits is told at once");
     let ask = |path: &str| {
         let mut http = Http::connect(server.http);
         http.get(path, "");
