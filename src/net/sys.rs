@@ -504,7 +504,8 @@ pub fn read_in_memory(file: &File, into: &mut [u8]) -> io::Result<usize> {
     // SAFETY: the descriptor is open, and the one part is the live, writable slice.
     moved(|| unsafe {
         let (fd, parts) = (file.as_raw_fd(), 1 as libc::c_ulong);
-        libc::syscall(libc::SYS_preadv2, fd, &part, parts, at, at, libc::RWF_NOWAIT) as libc::ssize_t
+        let read = libc::syscall(libc::SYS_preadv2, fd, &part, parts, at, at, libc::RWF_NOWAIT);
+        libc::ssize_t::try_from(read).unwrap_or(-1)
     })
 }
 

@@ -241,8 +241,10 @@ impl Head {
             (0..=199, _) => return Err(AnswerError::Malformed),
             (204 | 304, _) => Left::Length(0),
             _ if self.chunked => Left::Size,
-            (_, Some(n)) if n > MAX_BODY as u64 => return Err(AnswerError::TooLong),
-            (_, Some(n)) => Left::Length(n as usize),
+            (_, Some(n)) => match usize::try_from(n) {
+                Ok(n @ ..=MAX_BODY) => Left::Length(n),
+                _ => return Err(AnswerError::TooLong),
+            },
             (_, None) => Left::ToClose,
         };
         let ends = self.close || matches!(left, Left::ToClose) || self.chunked && self.length.is_some();
