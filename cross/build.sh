@@ -121,9 +121,9 @@ prepare() {
   local sources="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src="
   sources+=" --remap-path-prefix=$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library="
   local key=CARGO_TARGET_${under^^}
-  # Instructions of 16 bits where they do, which every ARMv7 has: a fifth less code. The compiler warns that the flag is
-  # not stable, so .cargo/config.toml, which is for stable compilers too, does without.
-  [ "$TARGET" != armv7 ] || flags=-Ctarget-feature=+thumb-mode
+  # Instructions of 16 bits: a fifth to a quarter less code. The compiler warns that the flag is not stable, so
+  # .cargo/config.toml, which is for stable compilers too, does without.
+  [[ $TARGET != armv[57] ]] || flags=-Ctarget-feature=+thumb-mode
   # Debug shows nothing: what users read is Display, and the tables of traits would hold all of it, some 20 KB.
   flags+=' -Zfmt-debug=none'
   # Where the compiler still takes speed for size, counted in docs/footprint.md: what loops need is not kept in registers
@@ -142,7 +142,20 @@ prepare() {
   # These flags are added to those of .cargo/config.toml; RUSTFLAGS would replace them.
   settings+=("${key}_LINKER=$cc" "CC_$under=$cc" "AR_$under=$GNU-ar"
     "${key}_RUSTFLAGS=-Clink-self-contained=no -Cforce-unwind-tables=no $sources $flags")
-  triples+=(--target "$TRIPLE")
+  if [ "$TARGET" = armv6 ]; then armv6_spec; else triples+=(--target "$TRIPLE"); fi
+}
+
+# The compiler's own description of ARMv6 knows neither 16-bit instructions nor that a Pi Zero has ldrex for bytes (ARMv6K);
+# this one does. 16-bit code of that age has no access to the FPU, and so little here reckons with fractions that it is not
+# missed. Atomics are functions of 32-bit code, from std's own sources.
+armv6_spec() {
+  local spec=$work/specs/$TRIPLE.json
+  mkdir -p "${spec%/*}"
+  RUSTC_BOOTSTRAP=1 /usr/bin/rustc -Z unstable-options --print target-spec-json --target "$TRIPLE" |
+    sed -e '1a "has-thumb-interworking": true,' -e 's/"llvm-target": "arm-/"llvm-target": "armv6k-/' \
+      -e 's/"features": ".*"/"features": "+strict-align,+v6k,+vfp2,+thumb-mode"/' \
+      -e 's/"max-atomic-width": 64/"max-atomic-width": 32/' > "$spec"
+  triples+=(--target "$spec")
 }
 
 # build CARGO-ARGUMENTS...: makes the programs of all targets that were prepared and prints their paths. It is one run of
@@ -155,7 +168,7 @@ build() {
   env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc "${settings[@]}" \
     ${OPT:+"CARGO_PROFILE_DIST_OPT_LEVEL=$OPT"} \
     /usr/bin/cargo build --quiet --locked --profile dist "${what[@]}" "${triples[@]}" --target-dir "$work/cargo" \
-    -Z build-std=std,panic_abort -Z build-std-features=optimize_for_size ${router:+--no-default-features} \
+    -Z build-std=std,panic_abort -Z build-std-features=optimize_for_size -Z json-target-spec ${router:+--no-default-features} \
     --message-format json-render-diagnostics "$@" | sed -n "/\"kind\":\[\"$kind\"\]/s/.*\"executable\":\"\([^\"]*\)\".*/\1/p"
 }
 
