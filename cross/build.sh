@@ -138,12 +138,17 @@ prepare() {
     aarch64) options+=' inline-threshold=10' ;;
     *) options+=' enable-machine-outliner=always' ;;
   esac
-  for option in $options; do flags+=" -Cllvm-args=-$option"; done
+  for option in $options; do
+    if knows "$option"; then flags+=" -Cllvm-args=-$option"; else echo "== this compiler has no -$option: more bytes"; fi
+  done
   # These flags are added to those of .cargo/config.toml; RUSTFLAGS would replace them.
   settings+=("${key}_LINKER=$cc" "CC_$under=$cc" "AR_$under=$GNU-ar"
     "${key}_RUSTFLAGS=-Clink-self-contained=no -Cforce-unwind-tables=no $sources $flags")
   if [ "$TARGET" = armv6 ]; then armv6_spec; else triples+=(--target "$TRIPLE"); fi
 }
+
+# knows OPTION: whether the compiler's LLVM has it.
+knows() { /usr/bin/rustc "-Cllvm-args=-$1" --crate-name x --crate-type lib --print file-names - < /dev/null > /dev/null 2>&1; }
 
 # The compiler's own description of ARMv6 knows neither 16-bit instructions nor that a Pi Zero has ldrex for bytes (ARMv6K);
 # this one does. 16-bit code of that age has no access to the FPU, and so little here reckons with fractions that it is not
@@ -205,7 +210,12 @@ done
 
 lock
 need dpkg-dev make file ca-certificates debian-archive-keyring
-[ -n "$only_sysroot" ] || need rustc-web cargo-web rust-web-src
+if [ -z "$only_sysroot" ]; then
+  need rustc-web cargo-web rust-web-src
+  least=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) has=$(/usr/bin/rustc --version | cut -d ' ' -f 2)
+  [ "$(printf '%s\n' "$least" "$has" | sort -V | head -n 1)" = "$least" ] ||
+    die "rustc-web is $has and $least is needed: add Debian's security updates (bookworm-security) to apt's sources, then apt-get install rustc-web cargo-web rust-web-src"
+fi
 compilers=()
 for each in "${chosen[@]}"; do
   target "$each"

@@ -22,8 +22,8 @@ armv6   arm-unknown-linux-musleabihf   arm-linux-gnueabihf 1000000 armhf arm_arm
 mipsel  mipsel-unknown-linux-musl      mipsel-linux-gnu    1300000 -     mipsel_24kc,mipsel_24kc_24kf,mipsel_74kc -march=mips32r2 -msoft-float # MT7620, MT7621, MT76x8
 mips    mips-unknown-linux-musl        mips-linux-gnu      1300000 -     mips_24kc,mips_4kec -march=mips32r2 -msoft-float # ath79, lantiq
 armv5   armv5te-unknown-linux-musleabi arm-linux-gnueabi   1000000 armel arm_arm926ej-s,arm_xscale,arm_mpcore,arm_cortex-a7,arm_cortex-a9 -march=armv5te -marm -mfloat-abi=soft # Kirkwood and other old NAS boxes
-x86_64  x86_64-unknown-linux-musl      x86_64-linux-gnu    1000000 amd64 x86_64 # PC
-i686    i686-unknown-linux-musl        i686-linux-gnu      1000000 i386  i386_pentium4 # old PC (with SSE2)
+x86_64  x86_64-unknown-linux-musl      x86_64-linux-gnu    1100000 amd64 x86_64 # PC
+i686    i686-unknown-linux-musl        i686-linux-gnu      1100000 i386  i386_pentium4 # old PC (with SSE2)
 '
 
 # names: every target's name, in the order of the table.
