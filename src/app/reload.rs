@@ -167,16 +167,16 @@ mod tests {
                 base,
                 "listen 1935 127.0.0.1:1936; http_server { enabled on; listen 8081; } vhost A { } vhost b { }"
             ),
-            ["Rtmp at 127.0.0.1:1936 opened", "Http at port 8081 opened", "vhost a changed"]
+            ["RTMP at 127.0.0.1:1936 opened", "HTTP at port 8081 opened", "vhost a changed"]
         );
-        assert_eq!(changes("listen 1 2; vhost a { }", "listen 2; vhost a { }"), ["Rtmp at port 1 closed"]);
+        assert_eq!(changes("listen 1 2; vhost a { }", "listen 2; vhost a { }"), ["RTMP at port 1 closed"]);
         let with = |api: &str| format!("http_server {{ enabled on; }} http_api {{ {api} }} vhost a {{ }}");
-        assert_eq!(changes(&with(""), &with("enabled on;")), ["Api at port 1985 opened", "http_api changed"]);
+        assert_eq!(changes(&with(""), &with("enabled on;")), ["API at port 1985 opened", "http_api changed"]);
         assert_eq!(changes(&with(""), &with("enabled on; listen 8080;")), ["http_api changed"]);
         let shared = with("enabled on; listen 1985 8080;");
         assert_eq!(
             changes(&shared, &with("enabled on; listen 8080;")),
-            ["Api at port 1985 closed", "http_api changed"]
+            ["API at port 1985 closed", "http_api changed"]
         );
         assert_eq!(
             changes(base, "listen 1935; vhost b { min_latency on; } vhost c { }"),

@@ -71,9 +71,9 @@ pub enum Protocol {
 impl std::fmt::Display for Protocol {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Protocol::Rtmp => "Rtmp",
-            Protocol::Http => "Http",
-            Protocol::Api => "Api",
+            Protocol::Rtmp => "RTMP",
+            Protocol::Http => "HTTP",
+            Protocol::Api => "API",
         })
     }
 }

@@ -135,9 +135,9 @@ fn time_is_local_or_utc() {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_runnel"));
         command.arg("-c").arg(dir.join("t.conf")).env("TZ", "XYZ-12");
         let server = crate::support::proc::Proc::spawn("server", &dir, command);
-        assert!(poll(SOON, || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("Rtmp at"))));
+        assert!(poll(SOON, || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("RTMP at"))));
         let line = std::fs::read_to_string(&log).unwrap();
-        // INFO  [server] 2026-11-20 13:33:46.472 Rtmp at …
+        // INFO  [server] 2026-11-20 13:33:46.472 RTMP at …
         let hour: u64 = line.split_whitespace().nth(3).unwrap()[..2].parse().unwrap();
         let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
         let apart = (hour + 24 - unix / 3600 % 24) % 24;

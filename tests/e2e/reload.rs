@@ -125,14 +125,14 @@ fn ports_come_and_go_and_connections_stay() {
     let other = free_port();
     let moved = conf("").replace("listen 127.0.0.1:$HTTP;", &format!("listen 127.0.0.1:{other};"));
     let said = server.reload(&moved);
-    assert!(said.contains(&format!("Http at 127.0.0.1:{other} opened")), "{said}");
+    assert!(said.contains(&format!("HTTP at 127.0.0.1:{other} opened")), "{said}");
     assert!(TcpStream::connect(("127.0.0.1", server.http)).is_err(), "the old port is closed");
     Viewer::join(other, "/live/x.flv").until(TAG, flv::Tag::is_key);
     viewer.until(TAG, |tag| tag.ts > 2500);
     // The same port with another address comes in the place of the old one.
     let all = conf("").replace("listen 127.0.0.1:$HTTP;", &format!("listen 0.0.0.0:{other};"));
     let said = server.reload(&all);
-    assert!(said.contains(&format!("Http at 0.0.0.0:{other} opened")), "{said}");
+    assert!(said.contains(&format!("HTTP at 0.0.0.0:{other} opened")), "{said}");
     Viewer::join(other, "/live/x.flv").until(TAG, flv::Tag::is_key);
     server.reload(&conf(""));
     viewer.until(TAG, |tag| tag.ts > 4000);

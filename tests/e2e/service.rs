@@ -20,7 +20,7 @@ impl Service {
         Service::at(run_dir(), more)
     }
 
-    fn at(dir: PathBuf, more: &str) -> Service {
+    pub(crate) fn at(dir: PathBuf, more: &str) -> Service {
         let service = Service { dir, rtmp: free_port() };
         service.write(more);
         service

@@ -21,8 +21,12 @@ struct Upgrade {
 
 impl Upgrade {
     fn new(more: &str) -> Upgrade {
+        Upgrade::of(Service::new(""), more)
+    }
+
+    fn of(service: Service, more: &str) -> Upgrade {
         clips::prepare();
-        let upgrade = Upgrade { service: Service::new(""), http: free_port() };
+        let upgrade = Upgrade { service, http: free_port() };
         upgrade.write(more);
         upgrade.program(|to| std::os::unix::fs::symlink(BIN, to).unwrap());
         upgrade
@@ -267,7 +271,11 @@ fn a_port_of_root_is_handed_over_to_who_is_not() {
     }
     let low = (600..1000).rev().find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok());
     let low = low.expect("a free port");
-    let mut upgrade = Upgrade::new("");
+    // The project may be in a home directory, which another user cannot enter: neither for the file nor for the program.
+    let dir = std::env::temp_dir().join(format!("runnel-upgrade-{}", std::process::id()));
+    std::fs::create_dir(&dir).unwrap();
+    let mut upgrade = Upgrade::of(Service::at(dir, ""), "");
+    upgrade.program(|to| assert!(std::fs::copy(BIN, to).unwrap() > 0));
     upgrade.service.rtmp = low;
     upgrade.write("daemon on; user 65534:65533;");
     let old = upgrade.start();
