@@ -124,6 +124,9 @@ prepare() {
   # Instructions of 16 bits: a fifth to a quarter less code. The compiler warns that the flag is not stable, so
   # .cargo/config.toml, which is for stable compilers too, does without.
   [[ $TARGET != armv[57] ]] || flags=-Ctarget-feature=+thumb-mode
+  # Addresses within 1 MiB take one instruction instead of two. What is larger does not link: benchmarks, and programs with
+  # another profile, so .cargo/config.toml does without.
+  [ "$TARGET" != aarch64 ] || [ -n "$bench" ] || flags=-Ccode-model=tiny
   # Debug shows nothing: what users read is Display, and the tables of traits would hold all of it, some 20 KB.
   flags+=' -Zfmt-debug=none'
   # Where the compiler still takes speed for size, counted in docs/footprint.md: what loops need is not kept in registers
