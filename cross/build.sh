@@ -126,7 +126,7 @@ prepare() {
   [[ $TARGET != armv[57] ]] || flags=-Ctarget-feature=+thumb-mode
   # Addresses within 1 MiB take one instruction instead of two. What is larger does not link: benchmarks, and programs with
   # another profile, so .cargo/config.toml does without.
-  [ "$TARGET" != aarch64 ] || [ -n "$bench" ] || flags=-Ccode-model=tiny
+  [ "$TARGET" != aarch64 ] || [ -n "$bench${OPT:-}" ] || flags=-Ccode-model=tiny
   # Debug shows nothing: what users read is Display, and the tables of traits would hold all of it, some 20 KB.
   flags+=' -Zfmt-debug=none'
   # Where the compiler still takes speed for size, counted in docs/footprint.md: what loops need is not kept in registers
