@@ -10,6 +10,7 @@
 //! Bounds: one question for a client, each origin is asked once, for [`CALL_MS`] at most.
 
 use super::ingress::target;
+use super::next;
 use super::peer::{CALL_MS, QUOTED};
 use super::pull::Asked;
 use crate::app::access::Refusal;
@@ -67,6 +68,8 @@ pub struct Check {
     ticket: u32,
     to: Rc<str>,
     tries: usize,
+    /// Addresses of its name that are left to be tried.
+    left: u32,
     standing: Standing,
 }
 
@@ -105,6 +108,7 @@ pub fn may(world: &mut World, who: &Who<'_>, vhost: &Rc<Vhost>) -> Verdict {
         ticket,
         to: origins.get(turn % origins.len().max(1)).map_or("", String::as_str).into(),
         tries: 0,
+        left: 0,
         standing: Standing::Due,
     };
     world.relays.checks.put(check);
@@ -127,9 +131,18 @@ impl World {
         finding.map(|check| check.client).collect()
     }
 
-    /// An origin could not be asked: the next one is.
+    /// Which one of the `count` addresses of the origin is to be tried.
+    pub fn check_address(&mut self, client: Id, count: usize) -> usize {
+        self.relays.checks.get(client).map_or(0, |check| next(&mut check.left, count))
+    }
+
+    /// An origin could not be asked: another address of it is, or the next one.
     pub fn check_failed(&mut self, client: Id, why: &str) {
         let Some(check) = self.relays.checks.get(client) else { return };
+        if check.left > 0 {
+            check.standing = Standing::Due;
+            return self.actions.push_back(Action::Check(client));
+        }
         check.tries += 1;
         if check.tries < check.vhost.cluster.origins.len() {
             check.to = check.vhost.cluster.after(&check.to).unwrap_or_default().into();

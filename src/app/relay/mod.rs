@@ -46,6 +46,14 @@ const TELL_MS: u64 = 600_000;
 /// so many lines at most are written about one destination, each fault once.
 const LINES: u32 = 10;
 
+/// Which one of the `count` addresses of a name is to be tried, when `left` of them are left in this round; 0 begins a new one.
+fn next(left: &mut u32, count: usize) -> usize {
+    let count = u32::try_from(count).unwrap_or(u32::MAX).max(1);
+    let now = if *left == 0 { count } else { (*left).min(count) };
+    *left = now - 1;
+    (count - now) as usize
+}
+
 /// One destination of one stream.
 #[derive(Debug)]
 pub struct Push {
@@ -346,11 +354,7 @@ impl World {
 
     /// Which one of the `count` addresses of a destination is to be tried: one after the other, then from the first again.
     pub fn forward_address(&mut self, id: StreamId, to: &str, count: usize) -> usize {
-        let count = u32::try_from(count).unwrap_or(u32::MAX).max(1);
-        let Some(push) = self.hub.get_mut(id).and_then(|live| live.push_to(to)) else { return 0 };
-        let left = if push.left == 0 { count } else { push.left.min(count) };
-        push.left = left - 1;
-        (count - left) as usize
+        self.hub.get_mut(id).and_then(|live| live.push_to(to)).map_or(0, |push| next(&mut push.left, count))
     }
 
     /// A connection to a destination is on its way.

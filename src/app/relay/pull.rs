@@ -16,7 +16,7 @@
 //! refuses. Where that is not seen, since each was asked already, a stream that never came is not asked for again on
 //! behalf of edges alone: so edges that wait for each other let go once no viewer is left.
 
-use super::{Desk, NEXT_MS, State, Told};
+use super::{Desk, NEXT_MS, State, Told, next};
 use crate::app::hub::{Live, Publisher, Source, StreamId};
 use crate::app::world::{Action, Timer, World};
 use crate::conf::{HlsStorage, Vhost};
@@ -74,8 +74,8 @@ pub struct Pull {
     pub unreachable: bool,
     /// What the first viewer has said.
     pub asked: Asked,
-    /// Which address of its name is next.
-    address: usize,
+    /// Addresses of its name that are left to be tried in this round.
+    left: u32,
     /// The server that the origin has named instead, and how often in a row one was.
     redirect: (Option<Rc<str>>, u32),
     /// It has come at least once.
@@ -158,7 +158,7 @@ impl World {
                 fault: "".into(),
                 unreachable: false,
                 asked: Asked { at_connect: cluster.token_traverse, ..asked },
-                address: 0,
+                left: 0,
                 redirect: (None, 0),
                 ran: false,
                 unwatched: None,
@@ -285,10 +285,7 @@ impl World {
 
     /// Which one of the `count` addresses of the origin is to be tried.
     pub fn pull_address(&mut self, id: StreamId, count: usize) -> usize {
-        let Some(pull) = self.hub.get_mut(id).and_then(|live| live.pull.as_mut()) else { return 0 };
-        let at = pull.address % count.max(1);
-        pull.address = at + 1;
-        at
+        self.hub.get_mut(id).and_then(|live| live.pull.as_mut()).map_or(0, |pull| next(&mut pull.left, count))
     }
 
     /// A connection to the origin is on its way.
@@ -343,11 +340,17 @@ impl World {
         let Some(pull) = live.pull.as_mut().filter(ours).filter(|_| !stops) else {
             return log::info!(target: "edge", "{name} from {to} {line}");
         };
+        let left = std::mem::take(&mut pull.left);
         if let Some(other) = pull.redirect.0.take() {
             pull.to = other;
             pull.state = State::Due(now);
             self.timers.set(Timer::Pull(id), now);
             return log::debug!(target: "edge", "{name} from {to} {line}");
+        }
+        if end == End::Unreachable && left > 0 {
+            (pull.left, pull.state) = (left, State::Due(now));
+            self.timers.set(Timer::Pull(id), now);
+            return log::debug!(target: "edge", "{name} from {to} {line}; its next address is tried");
         }
         pull.redirect.1 = 0;
         pull.fault = why.into();

@@ -363,3 +363,19 @@ fn what_an_origin_says_of_a_client_holds_for_its_parameters() {
     };
     assert_eq!(may(&mut world, &who, &open), Verdict::Pass);
 }
+
+#[test]
+fn the_addresses_of_a_name_are_tried_at_once_before_it_is_called_a_fault() {
+    let mut rig = rig("a");
+    let mut seen = Vec::new();
+    for round in 0..6 {
+        let to = rig.due().unwrap();
+        seen.push(rig.world.pull_address(rig.id, 3));
+        rig.world.pull_called(rig.id, conn(7));
+        let pause = rig.fails(&to, Some(7), End::Unreachable);
+        let last = round % 3 == 2;
+        assert_eq!((pause > 0, rig.absent().is_some()), (last, last), "{round}");
+        rig.world.now += pause.max(1_000);
+    }
+    assert_eq!(seen, [0, 1, 2, 0, 1, 2]);
+}

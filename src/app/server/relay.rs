@@ -81,7 +81,7 @@ impl Server {
                 let at = match errand {
                     Errand::Send(stream) => self.world.forward_address(stream, to, list.len()),
                     Errand::Fetch(stream) => self.world.pull_address(stream, list.len()),
-                    Errand::Check(_) => 0,
+                    Errand::Check(client) => self.world.check_address(client, list.len()),
                 };
                 list.get(at).map_or(Ok(()), |addr| self.call(errand, to, *addr))
             }
