@@ -11,7 +11,7 @@
 
 use super::ingress::target;
 use super::next;
-use super::peer::{CALL_MS, QUOTED};
+use super::peer::{CALL_MS, QUOTED, fault};
 use super::pull::Asked;
 use crate::app::access::Refusal;
 use crate::app::conn::{Conn, Role};
@@ -215,7 +215,7 @@ pub fn input(conn: &mut Conn, world: &mut World, mut bytes: &[u8]) {
                 Err(Refusal { why, remedy: String::from("see its log") })
             }
             Ok(Some(_)) => continue,
-            Err(error) => return world.close(conn, &printable(&error.to_string(), QUOTED)),
+            Err(error) => return world.close(conn, &fault(&error)),
         };
         peer.done = true;
         world.check_done(peer.client, verdict);

@@ -9,7 +9,7 @@
 //! A stream that stops is not asked for anew while its origin is alive, which a ping shows: whoever asks gets the newest
 //! pictures again.
 
-use super::peer::{CALL_MS, QUOTED};
+use super::peer::{CALL_MS, QUOTED, fault};
 use super::pull::{Asked, End};
 use crate::app::conn::{Conn, Role, amount};
 use crate::app::hub::{Live, Source, StreamId};
@@ -18,7 +18,6 @@ use crate::media::mux::MIN_PUBLISH_CHUNK;
 use crate::net::slots::Id;
 use crate::proto::rtmp::client::{ClientSession, Event, Mode, Target};
 use crate::proto::rtmp::handshake::Entropy;
-use crate::proto::rtmp::server::SessionError;
 use crate::wire::flv::TagType;
 use crate::wire::names::{self, DEFAULT_VHOST, MAX_PART, StreamName, printable};
 use bytes::Bytes;
@@ -198,10 +197,7 @@ pub fn input(conn: &mut Conn, world: &mut World, mut bytes: &[u8]) {
                 let why = format!("it refuses: {}", printable(&words, QUOTED));
                 return world.close(conn, &why);
             }
-            Err(SessionError::Handshake(_)) => {
-                return world.close(conn, "it does not speak RTMP; check the port");
-            }
-            Err(error) => return world.close(conn, &printable(&error.to_string(), QUOTED)),
+            Err(error) => return world.close(conn, &fault(&error)),
         }
     }
     if !conn.out.is_empty() {

@@ -133,6 +133,14 @@ impl RelayPeer {
     }
 }
 
+/// What is told of a server that does not keep to the protocol.
+pub(super) fn fault(error: &SessionError) -> String {
+    match error {
+        SessionError::Handshake(_) => String::from("it does not speak RTMP; check the port"),
+        other => printable(&other.to_string(), QUOTED),
+    }
+}
+
 /// Takes bytes that a destination has sent.
 pub fn input(conn: &mut Conn, world: &mut World, mut bytes: &[u8]) {
     while conn.gone.is_none() {
@@ -150,10 +158,7 @@ pub fn input(conn: &mut Conn, world: &mut World, mut bytes: &[u8]) {
                 return world.close(conn, &why);
             }
             Ok(Some(Event::Media { .. } | Event::Paused | Event::Ended)) => {}
-            Err(SessionError::Handshake(_)) => {
-                return world.close(conn, "it does not speak RTMP; check the port");
-            }
-            Err(error) => return world.close(conn, &printable(&error.to_string(), QUOTED)),
+            Err(error) => return world.close(conn, &fault(&error)),
         }
     }
     if !conn.out.is_empty() {

@@ -269,7 +269,7 @@ impl World {
         match cluster.after(&pull.to).filter(|_| cluster.remote) {
             None => live.pull = None,
             Some(to) => {
-                (pull.to, pull.state, pull.tries) = (to.into(), State::Due(now), 0);
+                (pull.to, pull.state, pull.tries, pull.left) = (to.into(), State::Due(now), 0, 0);
                 self.timers.set(Timer::Pull(id), now);
             }
         }
