@@ -4,7 +4,7 @@
 //! bytes are only ever appended, never changed; and when the memory is unmapped, the kernel keeps the pages that it still
 //! needs, and nobody else can reach them.
 
-use super::moved;
+use super::files::moved;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
